@@ -1,0 +1,1 @@
+//! The 1Fichier API on loopback, for demonstration and tests.

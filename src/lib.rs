@@ -1,0 +1,3 @@
+//! A gRPC server that offers one storage-backend service over the 1Fichier HTTP API.
+
+pub mod emulator;
