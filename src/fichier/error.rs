@@ -1,0 +1,300 @@
+//! What can go wrong at 1Fichier, classified by the text of the answer.
+//!
+//! The text decides and never the `#number`, which is a source line and
+//! drifts; the HTTP status is a hint only ([API §A]).
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::{self as domain, Reason};
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Too many calls: the account, key or address is locked for a while.
+    Flood,
+    /// The address is banned ("IP Locked" without "Flood").
+    Banned,
+    /// The account is used from too many addresses.
+    Location,
+    /// The API key is missing, wrong or revoked.
+    Credentials,
+    /// The account's plan does not allow the call.
+    Plan,
+    /// The address is a server's: CDN credits or another plan are needed.
+    ProfessionalAddress,
+    /// The file or folder does not exist.
+    NotFound,
+    /// Access to the file or folder is refused.
+    Access,
+    /// A password is needed or wrong.
+    Password,
+    /// A name has characters that 1Fichier refuses, or is too long.
+    Name,
+    /// The call changed nothing.
+    NoChange,
+    /// Any other refusal.
+    Refused,
+    /// A refusal of an upload that another node may accept.
+    Node,
+    /// HTTP 5xx.
+    Server,
+    /// The call certainly did not reach 1Fichier.
+    NotSent,
+    /// The connection broke or timed out; the call may have had its effect.
+    Broken,
+    /// The answer was not understood.
+    Malformed,
+    /// The call was not made: it would have had to wait beyond the deadline.
+    Deadline,
+    /// A host outside 1Fichier's domain was named by an answer.
+    ForeignHost,
+    /// What this program sent was not what it announced.
+    Body,
+    /// A download URL is not valid any more, or answered something else than
+    /// the content.
+    Token,
+}
+
+/// A failed exchange with 1Fichier.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    endpoint: &'static str,
+    kind: Kind,
+    text: String,
+    wait: Option<Duration>,
+}
+
+impl Error {
+    pub(crate) fn new(endpoint: &'static str, kind: Kind, text: impl Into<String>) -> Self {
+        Self(Box::new(Inner { endpoint, kind, text: text.into(), wait: None }))
+    }
+
+    pub(crate) fn waiting(mut self, wait: Duration) -> Self {
+        self.0.wait = Some(wait);
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The text, 1Fichier's own where there is one.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Whether the same call can succeed a little later.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self.0.kind,
+            Kind::Flood
+                | Kind::Banned
+                | Kind::Location
+                | Kind::Server
+                | Kind::NotSent
+                | Kind::Broken
+                | Kind::Malformed
+                | Kind::Node
+                | Kind::Deadline
+                | Kind::Token
+        )
+    }
+
+    /// Whether the call may have had its effect although it failed.
+    pub fn outcome_unknown(&self) -> bool {
+        matches!(self.0.kind, Kind::Broken | Kind::Malformed | Kind::Server)
+    }
+
+    /// How long to wait before a repeat.
+    pub fn wait(&self) -> Duration {
+        self.0.wait.unwrap_or(match self.0.kind {
+            Kind::Flood => Duration::from_secs(30),
+            Kind::Location => Duration::from_secs(300),
+            Kind::Banned => Duration::from_secs(3600),
+            Kind::Malformed => Duration::from_secs(10),
+            _ => domain::DEFAULT_RETRY_DELAY,
+        })
+    }
+
+    /// Classifies a refusal of `/v1`.
+    pub(crate) fn refusal(endpoint: &'static str, status: u16, message: &str) -> Self {
+        let kind = classify(status, message);
+        let text = if message.is_empty() { format!("HTTP {status} without a reason") } else { message.to_owned() };
+        Self::new(endpoint, kind, text)
+    }
+
+    /// Classifies a failure to exchange messages. The text names the error's
+    /// chain without the URL, which may be secret.
+    pub(crate) fn transport(endpoint: &'static str, error: reqwest::Error) -> Self {
+        let kind = if error.is_connect() || error.is_builder() { Kind::NotSent } else { Kind::Broken };
+        let error = error.without_url();
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self::new(endpoint, kind, text)
+    }
+}
+
+fn classify(status: u16, message: &str) -> Kind {
+    let text = message.to_lowercase();
+    let has = |part: &str| text.contains(part);
+    // The order matters: "Flood detected: IP Locked" is a flood, "Invalid
+    // password. Resource not allowed" is about the password.
+    if has("flood") || has("user locked") || has("apk locked") || status == 429 {
+        Kind::Flood
+    } else if has("owner locked") {
+        Kind::Access
+    } else if has("ip locked") || has("requests are too fast") {
+        Kind::Banned
+    } else if has("location") && has("allowed at a time") {
+        Kind::Location
+    } else if has("no such user") || has("not authenticated") || has("bad token") {
+        Kind::Credentials
+    } else if has("must be a customer") {
+        Kind::Plan
+    } else if has("professional equipment") || has("must have cdn") {
+        Kind::ProfessionalAddress
+    } else if has("password") {
+        Kind::Password
+    } else if has("not found") {
+        Kind::NotFound
+    } else if has("not allowed") {
+        Kind::Access
+    } else if has("bad filename") || has("filename characters") {
+        Kind::Name
+    } else if has("no file has been") || has("no changes requested") {
+        Kind::NoChange
+    } else {
+        match status {
+            401 => Kind::Credentials,
+            404 | 410 => Kind::NotFound,
+            500.. => Kind::Server,
+            _ => Kind::Refused,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.0.text, self.0.endpoint)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for domain::Error {
+    fn from(error: Error) -> Self {
+        let (reason, advice) = match error.kind() {
+            Kind::Flood | Kind::Banned => {
+                (Reason::UpstreamLocked, "1Fichier has locked the account for a while; wait before trying again")
+            }
+            Kind::Location => (
+                Reason::UpstreamLocked,
+                "1Fichier lets the account be used from one address at a time; wait, or stop the other use",
+            ),
+            Kind::Credentials => (
+                Reason::UpstreamCredentialsRejected,
+                "1Fichier does not accept the API key; check it at https://1fichier.com/console/params.pl",
+            ),
+            Kind::Plan => (
+                Reason::UpstreamPlanRequired,
+                "the 1Fichier account needs a Premium or Access plan, or CDN credits, for this",
+            ),
+            Kind::ProfessionalAddress => (
+                Reason::UpstreamPlanRequired,
+                "1Fichier sees a server's or VPN's address: buy CDN credits and set `cdn`, use a Premium GOLD plan, or connect from a residential line",
+            ),
+            Kind::NotFound => (Reason::FileNotFound, "1Fichier does not have it any more"),
+            Kind::Access => (Reason::UpstreamAccessDenied, "1Fichier refuses access"),
+            Kind::Password => {
+                (Reason::UpstreamAccessDenied, "1Fichier wants another password; set `file_password`")
+            }
+            Kind::Name => (Reason::InvalidPath, "1Fichier refuses the name"),
+            Kind::NoChange | Kind::Refused => (Reason::UpstreamProtocol, "1Fichier refused"),
+            Kind::Node | Kind::Server => {
+                (Reason::UpstreamUnavailable, "1Fichier has a problem of its own; try again later")
+            }
+            Kind::NotSent => {
+                (Reason::UpstreamUnavailable, "1Fichier cannot be reached; check the network and try again")
+            }
+            Kind::Broken => (Reason::UpstreamUnavailable, "the connection to 1Fichier broke; try again"),
+            Kind::Malformed => (Reason::UpstreamProtocol, "1Fichier's answer makes no sense"),
+            Kind::Deadline => {
+                (Reason::UpstreamUnavailable, "the request budget allows this call only after the deadline")
+            }
+            Kind::ForeignHost => {
+                (Reason::UpstreamProtocol, "1Fichier named a host that is not its own; nothing was sent to it")
+            }
+            Kind::Body => (Reason::UpstreamUnavailable, "the content could not be read to the end"),
+            Kind::Token => (Reason::UpstreamUnavailable, "1Fichier's download server does not give the content"),
+        };
+        let mut result = Self::new(reason, format!("{advice}: {}", error.0.text))
+            .with("upstream_message", error.0.text.clone())
+            .with("upstream_endpoint", error.0.endpoint);
+        if reason.code() == tonic::Code::Unavailable {
+            result = result.retry_after(error.wait());
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of [API §A.2].
+    #[test]
+    fn refusals_are_classified_by_text() {
+        for (status, message, kind) in [
+            (403, "Flood detected: IP Locked #374", Kind::Flood),
+            (403, "Flood detected: IP Locked #1032", Kind::Flood),
+            (200, "flood DETECTED: User Locked #223", Kind::Flood),
+            (403, "Flood detected: User APK Locked", Kind::Flood),
+            (429, "", Kind::Flood),
+            (403, "IP Locked #79", Kind::Banned),
+            (403, "No such user #142", Kind::Credentials),
+            (401, "Not authenticated #247", Kind::Credentials),
+            (401, "", Kind::Credentials),
+            (403, "Bad token", Kind::Credentials),
+            (403, "Must be a customer (Premium, Access) #236", Kind::Plan),
+            (404, "Resource not found #469", Kind::NotFound),
+            (200, "Resource not found #469", Kind::NotFound),
+            (403, "Resource not allowed #631", Kind::Access),
+            (403, "Password not provided. Resource not allowed #1", Kind::Password),
+            (403, "Invalid password. Resource not allowed #2", Kind::Password),
+            (403, "Owner locked #620", Kind::Access),
+            (403, "Only 1 location allowed at a time #887", Kind::Location),
+            (403, "Only 3 locations allowed at a time #887", Kind::Location),
+            (403, "You use professional equipment, must have CDN credits", Kind::ProfessionalAddress),
+            (200, "No file has been renamed #312", Kind::NoChange),
+            (200, "Bad filename characters", Kind::Name),
+            (503, "maintenance", Kind::Server),
+            (403, "something new #1", Kind::Refused),
+        ] {
+            assert_eq!(classify(status, message), kind, "{status} {message}");
+        }
+    }
+
+    #[test]
+    fn unavailable_always_says_when_to_come_back() {
+        let error: domain::Error = Error::refusal("x", 403, "Flood detected: IP Locked #374").into();
+        assert_eq!(error.reason(), Reason::UpstreamLocked);
+        assert!(error.retry_delay().is_some());
+        let error: domain::Error = Error::refusal("x", 401, "Not authenticated #247").into();
+        assert_eq!(error.retry_delay(), None);
+    }
+}

@@ -1,0 +1,341 @@
+//! A typed client of the 1Fichier API: one method for each call, the request
+//! budget, and errors that know what to do next.
+
+mod body;
+mod budget;
+mod download;
+mod error;
+mod hosts;
+mod lenient;
+mod model;
+mod time;
+mod upload;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+pub use body::{Content, Part};
+pub use budget::{Activity, Budget, Limits, MAX_WAIT, Priority, Scope};
+pub use download::Download;
+pub use error::{Error, Kind};
+pub use hosts::Hosts;
+pub use model::{FileItem, FolderListing, Removal, StoredFile, SubFolder, UserInfo};
+pub use upload::{Emission, Node, Report};
+
+use budget::Rule;
+use model::{Envelope, RawListing, RawMkdir, RawRemoval, RawToken, RawUploadServer, RawUser};
+
+/// Folder id of the root ([API §C]).
+pub const ROOT: i64 = 0;
+/// Most files of one listing ([API §6]).
+pub const LISTING_CAP: usize = 5_000;
+/// Most files of one batch call ([API §H]).
+pub const BATCH: usize = 100;
+/// Most files of one upload ([API §4.2]).
+pub const UPLOAD_BATCH: usize = 500;
+/// Largest file in bytes ([API §E13]).
+pub const MAX_FILE_BYTES: u64 = 300_000_000_000;
+
+const API_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+const MAX_ANSWER: usize = 64 << 20;
+/// How long a refused key is not tried again: repeated refusals lead to a ban
+/// ([API §1.1]).
+const KEY_MEMORY: Duration = Duration::from_secs(300);
+
+/// The secret that names the account. Never shown.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ApiKey(Arc<str>);
+
+impl ApiKey {
+    /// Takes the text of a key; blanks around it are cut.
+    ///
+    /// # Errors
+    /// When it is empty or cannot stand in an HTTP header.
+    pub fn new(text: &str) -> Result<Self, &'static str> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err("the API key is empty");
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("the API key has characters that no key has; copy it again from 1Fichier's console");
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+/// Whether a call may be repeated when nobody knows if it had its effect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Safe,
+    Unsafe,
+}
+
+/// A client for one account.
+#[derive(Debug)]
+pub struct Client {
+    hosts: Hosts,
+    key: ApiKey,
+    api: reqwest::Client,
+    nodes: reqwest::Client,
+    budget: Budget,
+    refused_key: Mutex<Option<(Instant, Error)>>,
+}
+
+impl Client {
+    /// A client that has made no call yet.
+    ///
+    /// # Errors
+    /// When the TLS library finds no certificates to trust.
+    pub fn new(hosts: Hosts, key: ApiKey, limits: Limits) -> Result<Self, Error> {
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("pluton-fichier/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(CONNECT_TIMEOUT)
+                // A redirect is followed by hand, to 1Fichier's own hosts only.
+                .redirect(reqwest::redirect::Policy::none())
+                .tcp_nodelay(true)
+        };
+        let failed = |error| Error::transport("start", error);
+        Ok(Self {
+            hosts,
+            key,
+            api: builder().timeout(API_TIMEOUT).build().map_err(failed)?,
+            // Nodes: long bodies, so no total timeout; one upload for each
+            // connection, so nothing is kept idle ([API §J43]).
+            nodes: builder().http1_only().pool_max_idle_per_host(0).build().map_err(failed)?,
+            budget: Budget::new(limits),
+            refused_key: Mutex::new(None),
+        })
+    }
+
+    /// The request budget, for display.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// How long until the folder may be listed again.
+    pub fn listing_allowed_in(&self, folder: i64) -> Duration {
+        self.budget.listing_allowed_in(folder)
+    }
+
+    /// Folders and files of a folder, in one call where 1Fichier does that and
+    /// in two where not.
+    pub async fn list_folder(&self, scope: Scope, folder: i64) -> Result<FolderListing, Error> {
+        const ENDPOINT: &str = "folder/ls";
+        let body = json!({"folder_id": folder, "files": 1});
+        let raw: RawListing = self.call(scope, Rule::Listing(folder), ENDPOINT, &body, Repeat::Safe).await?;
+        let mut listing = raw.check_folder(ENDPOINT, folder)?;
+        if listing.files.is_none() {
+            // The second half of one listing: the per-folder clock does not
+            // start anew for it ([API §1.1], tolerated first repeat).
+            let body = json!({"folder_id": folder});
+            let raw: RawListing = self.call(scope, Rule::Call, "file/ls", &body, Repeat::Safe).await?;
+            listing.files = Some(raw.check_files("file/ls")?);
+        }
+        Ok(listing)
+    }
+
+    /// Makes a folder; returns its id and stored name.
+    pub async fn make_folder(&self, scope: Scope, parent: i64, name: &str) -> Result<(i64, String), Error> {
+        const ENDPOINT: &str = "folder/mkdir";
+        let body = json!({"name": name, "folder_id": parent});
+        let raw: RawMkdir = self.call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe).await?;
+        // Without an id the next upload would land in the root ([API §15]).
+        let id = raw.folder_id.0.filter(|id| *id > 0).ok_or_else(|| {
+            Error::new(ENDPOINT, Kind::Malformed, "1Fichier says that the folder was made, but gives no id")
+        })?;
+        Ok((id, raw.name.0.unwrap_or_else(|| name.to_owned())))
+    }
+
+    /// Removes an empty folder.
+    pub async fn remove_folder(&self, scope: Scope, folder: i64) -> Result<(), Error> {
+        let body = json!({"folder_id": folder});
+        let _: Envelope = self.call(scope, Rule::Call, "folder/rm", &body, Repeat::Unsafe).await?;
+        Ok(())
+    }
+
+    /// Removes files; at most [`BATCH`] of them.
+    pub async fn remove_files(&self, scope: Scope, urls: &[String]) -> Result<Removal, Error> {
+        let files: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
+        let body = json!({"files": files});
+        let raw: RawRemoval = self.call(scope, Rule::Call, "file/rm", &body, Repeat::Safe).await?;
+        Ok(Removal {
+            removed: raw.removed.0.and_then(|removed| u64::try_from(removed).ok()),
+            urls: raw
+                .urls
+                .into_vec()
+                .into_iter()
+                .filter_map(|url| url.0)
+                .map(|url| model::canonical_url(&url).to_owned())
+                .collect(),
+        })
+    }
+
+    /// Facts about the account. Allowed once in 5 minutes.
+    pub async fn user_info(&self, scope: Scope) -> Result<UserInfo, Error> {
+        let raw: RawUser = self.call(scope, Rule::UserInfo, "user/info", &json!({}), Repeat::Safe).await?;
+        Ok(raw.into())
+    }
+
+    /// A download URL, good for several reads within 5 minutes.
+    pub async fn download_token(&self, scope: Scope, url: &str) -> Result<reqwest::Url, Error> {
+        const ENDPOINT: &str = "download/get_token";
+        let body = json!({"url": url, "single": 0});
+        let raw: RawToken = self.call(scope, Rule::Call, ENDPOINT, &body, Repeat::Safe).await?;
+        let token = raw
+            .url
+            .0
+            .filter(|url| !url.is_empty())
+            .ok_or_else(|| Error::new(ENDPOINT, Kind::Malformed, "1Fichier gave no download URL"))?;
+        self.hosts.absolute(ENDPOINT, &token)
+    }
+
+    /// A node for one upload.
+    pub async fn upload_node(&self, scope: Scope) -> Result<Node, Error> {
+        const ENDPOINT: &str = "upload/get_upload_server";
+        let raw: RawUploadServer = self.call(scope, Rule::Call, ENDPOINT, &Value::Null, Repeat::Safe).await?;
+        let (Some(host), Some(id)) = (raw.url.0, raw.id.0) else {
+            return Err(Error::new(ENDPOINT, Kind::Malformed, "1Fichier named no upload node"));
+        };
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(Error::new(ENDPOINT, Kind::Malformed, "1Fichier gave an upload id that is none"));
+        }
+        Ok(Node::new(self.hosts.node(ENDPOINT, &host)?, id))
+    }
+
+    async fn call<T: serde::de::DeserializeOwned>(
+        &self,
+        scope: Scope,
+        rule: Rule,
+        endpoint: &'static str,
+        body: &Value,
+        repeat: Repeat,
+    ) -> Result<T, Error> {
+        let mut attempt = 0;
+        loop {
+            self.check_key()?;
+            let permit = self.budget.acquire(scope, rule, endpoint).await?;
+            let outcome = self.exchange(endpoint, body).await.and_then(|answer| lenient::parse(endpoint, &answer));
+            self.budget.report(&permit, rule, outcome.as_ref().map(|_| ()));
+            let error = match outcome {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            if error.kind() == Kind::Credentials {
+                *self.refused_key.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((Instant::now(), error.clone()));
+            }
+            attempt += 1;
+            let Some(pause) = pause_before_repeat(&error, attempt, repeat) else { return Err(error) };
+            if scope.deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+                return Err(error);
+            }
+            tracing::debug!(endpoint, attempt, %error, "repeating a 1Fichier call");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn check_key(&self) -> Result<(), Error> {
+        let mut refused = self.refused_key.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*refused {
+            Some((at, error)) if at.elapsed() < KEY_MEMORY => Err(error.clone()),
+            _ => {
+                *refused = None;
+                Ok(())
+            }
+        }
+    }
+
+    async fn exchange(&self, endpoint: &'static str, body: &Value) -> Result<Vec<u8>, Error> {
+        let url = self.hosts.api(endpoint);
+        let request = match body {
+            Value::Null => self.api.get(url),
+            body => self.api.post(url).body(body.to_string()),
+        };
+        let response = request
+            .bearer_auth(&self.key.0)
+            // Mandatory, without parameters, even where there is no body ([API §1]).
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .send()
+            .await
+            .map_err(|error| Error::transport(endpoint, error))?;
+        let status = response.status().as_u16();
+        let answer = read_limited(endpoint, response, MAX_ANSWER).await?;
+        let envelope: Result<Envelope, _> = serde_json::from_slice(&answer);
+        match envelope {
+            Ok(envelope) if envelope.is_refusal() || !(200..300).contains(&status) => {
+                Err(Error::refusal(endpoint, status, envelope.message.0.as_deref().unwrap_or_default()))
+            }
+            Ok(_) => Ok(answer),
+            // Perhaps JSON that can be mended, perhaps a page for people.
+            Err(_) => match Error::refusal(endpoint, status, &page_text(&answer)) {
+                error if matches!(error.kind(), Kind::Flood | Kind::Banned | Kind::Server) => Err(error),
+                error if status == 401 => Err(error),
+                _ => Ok(answer),
+            },
+        }
+    }
+}
+
+/// What a person would read on an HTML page, cut to one line.
+fn page_text(page: &[u8]) -> String {
+    let page = String::from_utf8_lossy(&page[..page.len().min(4096)]);
+    let mut text = String::new();
+    let mut in_tag = false;
+    for character in page.chars() {
+        match character {
+            '<' => in_tag = true,
+            '>' => in_tag = false,
+            _ if in_tag => {}
+            character => text.push(character),
+        }
+    }
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((cut, _)) = line.char_indices().nth(200) {
+        line.truncate(cut);
+    }
+    line
+}
+
+async fn read_limited(endpoint: &'static str, mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| Error::transport(endpoint, error))? {
+        if body.len() + chunk.len() > limit {
+            return Err(Error::new(endpoint, Kind::Malformed, format!("an answer of more than {limit} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Refusals are final: repeating them leads to a ban ([API §A.3]).
+fn pause_before_repeat(error: &Error, attempt: u32, repeat: Repeat) -> Option<Duration> {
+    const ATTEMPTS: u32 = 4;
+    if attempt >= ATTEMPTS {
+        return None;
+    }
+    match error.kind() {
+        // The budget does the waiting.
+        Kind::Flood => Some(Duration::ZERO),
+        Kind::NotSent => Some(backoff(attempt)),
+        Kind::Broken | Kind::Server | Kind::Malformed if repeat == Repeat::Safe => Some(backoff(attempt)),
+        _ => None,
+    }
+}
+
+/// 0.5, 2, 8 s and a little more, so that clients do not return in step.
+fn backoff(attempt: u32) -> Duration {
+    let base = Duration::from_millis(500) * 4_u32.pow(attempt.saturating_sub(1).min(3));
+    base.mul_f64(fastrand::f64().mul_add(0.25, 1.0))
+}

@@ -1,0 +1,318 @@
+//! What 1Fichier's answers say, checked and in plain types.
+
+use serde::Deserialize;
+
+use super::error::{Error, Kind};
+use super::lenient::{Flag, Int, List, Text};
+use super::time;
+
+/// `status` and `message` of any answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Envelope {
+    pub(crate) status: Text,
+    pub(crate) message: Text,
+}
+
+impl Envelope {
+    /// A missing status is success ([API §1]).
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.status.0.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("KO"))
+    }
+}
+
+/// A file as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileItem {
+    /// Download URL without suffixes: the identity of the file.
+    pub url: String,
+    /// Stored name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Upload time, seconds since the Unix epoch.
+    pub time: Option<i64>,
+    /// Whirlpool, 128 lower-case hexadecimal digits; empty when not told.
+    pub whirlpool: String,
+    /// Media type; empty when not told.
+    pub content_type: String,
+    /// A password is needed.
+    pub password: bool,
+    /// Access is restricted.
+    pub acl: bool,
+    /// Served with CDN credits.
+    pub cdn: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawFile {
+    url: Text,
+    filename: Text,
+    size: Int,
+    date: Text,
+    checksum: Text,
+    #[serde(rename = "content-type")]
+    type_hyphen: Text,
+    content_type: Text,
+    pass: Flag,
+    acl: Flag,
+    cdn: Flag,
+}
+
+/// Cuts what does not belong to the identity of a file (`&af=…`, [API §C]).
+pub(crate) fn canonical_url(url: &str) -> &str {
+    url.split(['&', '#']).next().unwrap_or(url)
+}
+
+impl RawFile {
+    fn check(self, endpoint: &'static str) -> Result<FileItem, Error> {
+        let missing = |what: &str| Error::new(endpoint, Kind::Malformed, format!("1Fichier listed a file without {what}"));
+        let url = self.url.0.filter(|url| !url.is_empty()).ok_or_else(|| missing("a URL"))?;
+        let name = self.filename.0.ok_or_else(|| missing("a name"))?;
+        let size = self.size.0.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| missing("a size"))?;
+        Ok(FileItem {
+            url: canonical_url(&url).to_owned(),
+            name,
+            size,
+            time: self.date.0.as_deref().and_then(time::parse),
+            whirlpool: self.checksum.0.unwrap_or_default().to_ascii_lowercase(),
+            content_type: self.type_hyphen.0.or(self.content_type.0).unwrap_or_default(),
+            password: self.pass.0,
+            acl: self.acl.0,
+            cdn: self.cdn.0,
+        })
+    }
+}
+
+/// A folder as its parent's listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubFolder {
+    /// Folder id.
+    pub id: i64,
+    /// Stored name.
+    pub name: String,
+    /// When it was made, seconds since the Unix epoch.
+    pub time: Option<i64>,
+    /// A password is needed.
+    pub password: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawFolder {
+    id: Int,
+    // The swagger's name for it; the real key is `id` ([API §0.2]).
+    folder_id: Int,
+    name: Text,
+    create_date: Text,
+    pass: Flag,
+}
+
+/// The content of a folder.
+#[derive(Clone, Debug, Default)]
+pub struct FolderListing {
+    /// Sub-folders.
+    pub folders: Vec<SubFolder>,
+    /// Files; `None` when the answer did not list them.
+    pub files: Option<Vec<FileItem>>,
+    /// How many files the folder holds, when told.
+    pub file_count: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawListing {
+    folder_id: Int,
+    files: Int,
+    count: Int,
+    sub_folders: List<RawFolder>,
+    items: List<RawFile>,
+}
+
+impl RawListing {
+    pub(crate) fn check_folder(self, endpoint: &'static str, asked: i64) -> Result<FolderListing, Error> {
+        if let Some(got) = self.folder_id.0
+            && got != asked
+        {
+            return Err(Error::new(
+                endpoint,
+                Kind::Malformed,
+                format!("1Fichier was asked for folder {asked} and answered for {got}"),
+            ));
+        }
+        let mut folders = Vec::new();
+        for raw in self.sub_folders.into_vec() {
+            let id = raw.id.0.or(raw.folder_id.0).filter(|id| *id > 0);
+            let (Some(id), Some(name)) = (id, raw.name.0) else {
+                return Err(Error::new(endpoint, Kind::Malformed, "1Fichier listed a folder without id or name"));
+            };
+            let time = raw.create_date.0.as_deref().and_then(time::parse);
+            folders.push(SubFolder { id, name, time, password: raw.pass.0 });
+        }
+        let file_count = self.files.0.and_then(|count| u64::try_from(count).ok());
+        let files = match self.items.0 {
+            Some(items) => Some(items.into_iter().map(|raw| raw.check(endpoint)).collect::<Result<_, _>>()?),
+            // An empty folder may come without the array ([API §J16]).
+            None if file_count == Some(0) => Some(Vec::new()),
+            None => None,
+        };
+        Ok(FolderListing { folders, files, file_count })
+    }
+
+    pub(crate) fn check_files(self, endpoint: &'static str) -> Result<Vec<FileItem>, Error> {
+        let count = self.count.0;
+        let files: Vec<_> =
+            self.items.into_vec().into_iter().map(|raw| raw.check(endpoint)).collect::<Result<_, _>>()?;
+        match count {
+            Some(count) if count >= 0 && count as usize != files.len() => Err(Error::new(
+                endpoint,
+                Kind::Malformed,
+                format!("1Fichier announced {count} files and listed {}", files.len()),
+            )),
+            _ => Ok(files),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawMkdir {
+    pub(crate) folder_id: Int,
+    pub(crate) name: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawRemoval {
+    pub(crate) removed: Int,
+    pub(crate) urls: List<Text>,
+}
+
+/// What became of a batch of files.
+#[derive(Clone, Debug, Default)]
+pub struct Removal {
+    /// How many files were removed, when told.
+    pub removed: Option<u64>,
+    /// Which ones, when told.
+    pub urls: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawToken {
+    pub(crate) url: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawUploadServer {
+    pub(crate) url: Text,
+    pub(crate) id: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawLink {
+    download: Text,
+    filename: Text,
+    size: Int,
+    whirlpool: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawReport {
+    links: List<RawLink>,
+}
+
+/// A file that an upload stored, as end.pl tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Download URL.
+    pub url: String,
+    /// Stored name.
+    pub name: String,
+    /// Bytes, when told.
+    pub size: Option<u64>,
+    /// Whirlpool, lower-case; empty when not told.
+    pub whirlpool: String,
+}
+
+impl RawReport {
+    pub(crate) fn stored(self) -> Vec<StoredFile> {
+        let link = |raw: RawLink| {
+            Some(StoredFile {
+                url: canonical_url(&raw.download.0?).to_owned(),
+                name: raw.filename.0?,
+                size: raw.size.0.and_then(|size| u64::try_from(size).ok()),
+                whirlpool: raw.whirlpool.0.unwrap_or_default().to_ascii_lowercase(),
+            })
+        };
+        self.links.into_vec().into_iter().filter_map(link).collect()
+    }
+}
+
+/// What user/info tells about the account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserInfo {
+    /// Plan: 0 free, 1 Premium, 2 Access, 3 Premium GOLD ([API §19]).
+    pub offer: Option<i64>,
+    /// End of the subscription, seconds since the Unix epoch.
+    pub subscription_end: Option<i64>,
+    /// Bytes used and recently accessed.
+    pub hot_storage: Option<i64>,
+    /// Bytes used and not accessed for 60 days.
+    pub cold_storage: Option<i64>,
+    /// Bytes that the account may hold.
+    pub default_quota: Option<i64>,
+    /// Bytes of cold storage that it may hold.
+    pub allowed_cold_storage: Option<i64>,
+    /// Bytes left; negative when exceeded.
+    pub available_storage: Option<i64>,
+    /// Bytes of cold storage left; negative when exceeded.
+    pub available_cold_storage: Option<i64>,
+    /// Over quota.
+    pub over_quota: bool,
+    /// Uploads are refused.
+    pub upload_forbidden: bool,
+    /// CDN credits in GB, as told.
+    pub cdn: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawUser {
+    offer: Int,
+    subscription_end: Text,
+    hot_storage: Int,
+    cold_storage: Int,
+    default_quota: Int,
+    extended_quota: Int,
+    allowed_cold_storage: Int,
+    available_storage: Int,
+    available_cold_storage: Int,
+    overquota: Flag,
+    upload_forbidden: Flag,
+    cdn: Text,
+}
+
+impl From<RawUser> for UserInfo {
+    fn from(raw: RawUser) -> Self {
+        // The extension is told in TB, all else in bytes ([API §19]).
+        let extended = raw.extended_quota.0.unwrap_or(0).saturating_mul(1_000_000_000_000);
+        Self {
+            offer: raw.offer.0,
+            subscription_end: raw.subscription_end.0.as_deref().and_then(time::parse),
+            hot_storage: raw.hot_storage.0,
+            cold_storage: raw.cold_storage.0,
+            default_quota: raw.default_quota.0.map(|quota| quota.saturating_add(extended)),
+            allowed_cold_storage: raw.allowed_cold_storage.0,
+            available_storage: raw.available_storage.0,
+            available_cold_storage: raw.available_cold_storage.0,
+            over_quota: raw.overquota.0,
+            upload_forbidden: raw.upload_forbidden.0,
+            cdn: raw.cdn.0,
+        }
+    }
+}
