@@ -1,4 +1,7 @@
 //! A gRPC server that offers one storage-backend service over the 1Fichier HTTP API.
 
-pub mod backend;
 pub mod emulator;
+pub mod encoding;
+pub mod error;
+pub mod fichier;
+pub mod transfer;

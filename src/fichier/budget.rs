@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -179,6 +179,7 @@ pub struct Activity {
 /// The request budget of one account.
 pub struct Budget {
     shared: Arc<Shared>,
+    pauses: watch::Sender<()>,
     dispatcher: OnceLock<AbortOnDropHandle<()>>,
 }
 
@@ -218,6 +219,7 @@ impl Budget {
         };
         Self {
             shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }),
+            pauses: watch::Sender::new(()),
             dispatcher: OnceLock::new(),
         }
     }
@@ -268,6 +270,7 @@ impl Budget {
         }
         drop(state);
         self.shared.changed.notify_one();
+        self.pauses.send_replace(());
     }
 
     /// What it is doing now.
@@ -291,6 +294,35 @@ impl Budget {
             locked: state.pause.as_ref().map(|pause| (pause.until - now, pause.text.clone())),
             queued,
             floods: state.floods,
+        }
+    }
+
+    /// Refuses at once what could not be in time, were it asked for now.
+    ///
+    /// # Errors
+    /// When a lock lasts longer than the caller waits.
+    pub fn check(&self, scope: Scope) -> Result<(), Error> {
+        let now = Instant::now();
+        let deadline = scope.deadline.unwrap_or(now + MAX_WAIT).min(now + MAX_WAIT);
+        let mut state = self.shared.lock();
+        state.prune(now);
+        match &state.pause {
+            Some(pause) if pause.until > deadline => Err(state.too_late("queue", pause.until - now)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends when a lock begins that lasts longer than the caller waits: the
+    /// caller can be told at once instead of at its deadline.
+    pub async fn locked_out(&self, scope: Scope) -> Error {
+        let mut pauses = self.pauses.subscribe();
+        loop {
+            if let Err(error) = self.check(scope) {
+                return error;
+            }
+            if pauses.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 

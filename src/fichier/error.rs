@@ -33,6 +33,10 @@ pub enum Kind {
     Name,
     /// The call changed nothing.
     NoChange,
+    /// The account is full.
+    Quota,
+    /// 1Fichier holds another content than was sent.
+    Corrupt,
     /// Any other refusal.
     Refused,
     /// A refusal of an upload that another node may accept.
@@ -224,6 +228,8 @@ impl From<Error> for domain::Error {
                 (Reason::UpstreamAccessDenied, "1Fichier wants another password; set `file_password`")
             }
             Kind::Name => (Reason::InvalidPath, "1Fichier refuses the name"),
+            Kind::Corrupt => (Reason::StoredContentCorrupt, "the upload was damaged on its way; send it again"),
+            Kind::Quota => (Reason::StorageQuotaExceeded, "the 1Fichier account is full; free space or extend it"),
             Kind::NoChange | Kind::Refused => (Reason::UpstreamProtocol, "1Fichier refused"),
             Kind::Node | Kind::Server => {
                 (Reason::UpstreamUnavailable, "1Fichier has a problem of its own; try again later")

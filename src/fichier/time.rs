@@ -17,14 +17,14 @@ fn paris() -> TimeZone {
 /// spoil a listing.
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let date = DateTime::strptime(FORMAT, text.trim()).ok()?;
-    Some(date.to_zoned(paris()).ok()?.timestamp().as_second())
+    Some(date.to_zoned_datetime(paris()).ok()?.timestamp().as_second())
 }
 
 /// The text that 1Fichier uses for a moment.
 #[cfg_attr(not(test), expect(dead_code, reason = "listings by date windows need it"))]
 pub(crate) fn format(seconds: i64) -> Option<String> {
     let moment = Timestamp::from_second(seconds).ok()?;
-    Some(moment.to_zoned(paris()).strftime(FORMAT).to_string())
+    Some(moment.to_zoned_datetime(paris()).strftime(FORMAT).to_string())
 }
 
 #[cfg(test)]

@@ -1,0 +1,163 @@
+//! Downloads: tokens that are used again, and reads that resume where they
+//! broke ([API §F]).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::Url;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::fichier::{Client, Download, Error, Kind, Scope};
+
+/// A token may be used for 5 minutes; the margin is for clocks.
+const TOKEN_LIFE: Duration = Duration::from_secs(280);
+/// Tokens remembered at the most.
+const TOKENS: usize = 10_000;
+/// Failures in a row, without a byte in between, before a read fails.
+const FAILURES: u32 = 5;
+/// New tokens in a row ([API §J26]).
+const NEW_TOKENS: u32 = 2;
+
+/// The downloads of one account.
+#[derive(Debug)]
+pub struct Downloads {
+    client: Arc<Client>,
+    tokens: Mutex<HashMap<String, (Url, Instant)>>,
+    connections: Arc<Semaphore>,
+}
+
+impl Downloads {
+    /// Downloads through this client, over so many connections at once.
+    pub fn new(client: Arc<Client>, connections: usize) -> Arc<Self> {
+        Arc::new(Self { client, tokens: Mutex::default(), connections: Arc::new(Semaphore::new(connections)) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Url, Instant)>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn token(&self, scope: Scope, file: &str) -> Result<Url, Error> {
+        if let Some((token, issued)) = self.lock().get(file)
+            && issued.elapsed() < TOKEN_LIFE
+        {
+            return Ok(token.clone());
+        }
+        let issued = Instant::now();
+        let token = self.client.download_token(scope, file).await?;
+        let mut tokens = self.lock();
+        if tokens.len() >= TOKENS {
+            tokens.retain(|_, (_, issued)| issued.elapsed() < TOKEN_LIFE);
+            if tokens.len() >= TOKENS {
+                tokens.clear();
+            }
+        }
+        tokens.insert(file.to_owned(), (token.clone(), issued));
+        Ok(token)
+    }
+
+    fn forget(&self, file: &str) {
+        self.lock().remove(file);
+    }
+
+    /// Reads `length` bytes from `offset` of a file of `size` bytes. Waits for
+    /// a connection.
+    pub async fn read(self: &Arc<Self>, scope: Scope, file: &str, offset: u64, length: u64, size: u64) -> Reader {
+        // The semaphore is never closed; a reader without a permit would only
+        // be one connection more.
+        let connection = Arc::clone(&self.connections).acquire_owned().await.ok();
+        Reader {
+            downloads: Arc::clone(self),
+            scope,
+            file: file.to_owned(),
+            at: offset,
+            end: offset + length,
+            size,
+            open: None,
+            failures: 0,
+            new_tokens: 0,
+            _connection: connection,
+        }
+    }
+}
+
+/// The bytes of one range. It resumes by itself.
+#[derive(Debug)]
+pub struct Reader {
+    downloads: Arc<Downloads>,
+    scope: Scope,
+    file: String,
+    at: u64,
+    end: u64,
+    size: u64,
+    open: Option<Download>,
+    failures: u32,
+    new_tokens: u32,
+    _connection: Option<OwnedSemaphorePermit>,
+}
+
+impl Reader {
+    /// The next bytes; `None` at the end of the range.
+    ///
+    /// # Errors
+    /// When 1Fichier refuses, or five attempts in a row brought nothing.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        while self.at < self.end {
+            let failed = match &mut self.open {
+                None => match self.connect().await {
+                    Ok(download) => {
+                        self.open = Some(download);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Some(download) => match download.next().await {
+                    Ok(Some(bytes)) => {
+                        self.at += bytes.len() as u64;
+                        self.failures = 0;
+                        self.new_tokens = 0;
+                        return Ok(Some(bytes));
+                    }
+                    Ok(None) => Error::new("download", Kind::Broken, "the content ended early"),
+                    Err(error) => error,
+                },
+            };
+            self.open = None;
+            self.recover(failed).await?;
+        }
+        Ok(None)
+    }
+
+    async fn connect(&self) -> Result<Download, Error> {
+        let token = self.downloads.token(self.scope, &self.file).await?;
+        self.downloads.client.download(&token, self.at, self.end - self.at, self.size).await
+    }
+
+    async fn recover(&mut self, error: Error) -> Result<(), Error> {
+        match error.kind() {
+            Kind::Token => {
+                self.downloads.forget(&self.file);
+                self.new_tokens += 1;
+                if self.new_tokens > NEW_TOKENS {
+                    return Err(error);
+                }
+            }
+            Kind::Broken | Kind::NotSent | Kind::Server => {
+                self.failures += 1;
+                if self.failures >= FAILURES {
+                    return Err(error);
+                }
+                // The same URL first; it may have died with the connection.
+                if self.failures > 1 {
+                    self.downloads.forget(&self.file);
+                }
+                tokio::time::sleep(Duration::from_millis(200) * 3_u32.pow(self.failures - 1)).await;
+            }
+            _ => return Err(error),
+        }
+        tracing::info!(%error, at = self.at, "a download broke; resuming");
+        Ok(())
+    }
+}

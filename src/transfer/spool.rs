@@ -1,0 +1,282 @@
+//! A bounded buffer for content that must be complete before it can leave.
+//!
+//! Small content stays in memory; more goes to a temporary file without a
+//! name, so that a crash leaves nothing behind.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+
+use crate::error::{Error, Reason, Result};
+use crate::fichier::Content;
+
+/// Content up to this size never touches the disk.
+const IN_MEMORY: usize = 64 << 10;
+/// Bytes of one write or read of the file.
+const PIECE: usize = 256 << 10;
+
+/// Where content is buffered, and how much fits.
+#[derive(Debug)]
+pub struct SpoolDir {
+    path: PathBuf,
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl SpoolDir {
+    /// Buffers at most `limit` bytes below `path`, which must exist.
+    pub fn new(path: impl Into<PathBuf>, limit: u64) -> Arc<Self> {
+        Arc::new(Self { path: path.into(), limit, used: AtomicU64::new(0) })
+    }
+
+    /// Where.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes buffered now.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reserved> {
+        let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|used| {
+            Error::new(
+                Reason::SpoolFull,
+                format!(
+                    "no room to buffer the upload: {bytes} more bytes, {used} of {} are taken; \
+                     try again when other uploads are done, or raise --spool-bytes",
+                    self.limit
+                ),
+            )
+        })?;
+        Ok(Reserved { dir: Arc::clone(self), bytes })
+    }
+}
+
+/// Room that was set aside; given back when dropped.
+#[derive(Debug)]
+struct Reserved {
+    dir: Arc<SpoolDir>,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.dir.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Content that is still arriving.
+#[derive(Debug)]
+pub struct Spool {
+    dir: Arc<SpoolDir>,
+    room: Vec<Reserved>,
+    reserved: u64,
+    buffer: BytesMut,
+    file: Option<Arc<File>>,
+    written: u64,
+    size: u64,
+}
+
+impl Spool {
+    /// Sets room aside for `size` bytes, or for none when the size is unknown.
+    ///
+    /// # Errors
+    /// SPOOL_FULL when it does not fit.
+    pub fn new(dir: &Arc<SpoolDir>, size: Option<u64>) -> Result<Self> {
+        let reserved = size.unwrap_or(0);
+        Ok(Self {
+            room: vec![dir.reserve(reserved)?],
+            dir: Arc::clone(dir),
+            reserved,
+            buffer: BytesMut::new(),
+            file: None,
+            written: 0,
+            size: 0,
+        })
+    }
+
+    /// Bytes so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// SPOOL_FULL when they do not fit, or the disk is full.
+    pub async fn write(&mut self, data: &[u8]) -> Result<()> {
+        self.size += data.len() as u64;
+        if self.size > self.reserved {
+            // In steps, so that a million small chunks are not a million steps.
+            let step = (self.size - self.reserved).max(PIECE as u64);
+            self.room.push(self.dir.reserve(step)?);
+            self.reserved += step;
+        }
+        self.buffer.extend_from_slice(data);
+        if self.buffer.len() >= PIECE || (self.file.is_some() && self.buffer.len() > IN_MEMORY) {
+            self.spill().await?;
+        }
+        Ok(())
+    }
+
+    async fn spill(&mut self) -> Result<()> {
+        let (dir, file, at) = (self.dir.path.clone(), self.file.take(), self.written);
+        let data = std::mem::take(&mut self.buffer);
+        let (file, buffer) = blocking(move || {
+            let file = match file {
+                Some(file) => file,
+                None => Arc::new(tempfile::tempfile_in(dir)?),
+            };
+            file.write_all_at(&data, at)?;
+            Ok((file, data))
+        })
+        .await?;
+        self.written += buffer.len() as u64;
+        self.file = Some(file);
+        // The memory is used again for the next piece.
+        self.buffer = buffer;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Ends the content.
+    ///
+    /// # Errors
+    /// SPOOL_FULL when the disk is full.
+    pub async fn finish(mut self) -> Result<Spooled> {
+        if self.file.is_none() && self.buffer.len() <= IN_MEMORY {
+            let data = self.buffer.freeze();
+            return Ok(Spooled(Arc::new(Inner { size: self.size, data: Data::Memory(data), _room: self.room })));
+        }
+        self.spill().await?;
+        let file = self.file.ok_or_else(|| Error::internal("a spilled buffer has no file"))?;
+        Ok(Spooled(Arc::new(Inner { size: self.size, data: Data::File(file), _room: self.room })))
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(Error::new(Reason::SpoolFull, format!("the disk of the state directory is full: {error}")))
+        }
+        Ok(Err(error)) => Err(Error::internal(format!("the upload buffer failed: {error}"))),
+        Err(error) => Err(Error::internal(format!("the upload buffer failed: {error}"))),
+    }
+}
+
+enum Data {
+    Memory(Bytes),
+    File(Arc<File>),
+}
+
+struct Inner {
+    size: u64,
+    data: Data,
+    _room: Vec<Reserved>,
+}
+
+/// Content that is complete and can be read any number of times.
+#[derive(Clone)]
+pub struct Spooled(Arc<Inner>);
+
+impl fmt::Debug for Spooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spooled").field("size", &self.0.size).finish_non_exhaustive()
+    }
+}
+
+impl Spooled {
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.0.size
+    }
+
+    /// The bytes from the start.
+    pub fn read(&self) -> BoxStream<'static, io::Result<Bytes>> {
+        match &self.0.data {
+            Data::Memory(data) => stream::iter([Ok(data.clone())]).boxed(),
+            Data::File(file) => {
+                let (file, size) = (Arc::clone(file), self.0.size);
+                // Holds the room until the last reader is done.
+                let spooled = self.clone();
+                stream::try_unfold(0_u64, move |at| {
+                    let (file, spooled) = (Arc::clone(&file), spooled.clone());
+                    async move {
+                        let length = (size - at).min(PIECE as u64) as usize;
+                        if length == 0 {
+                            return Ok(None);
+                        }
+                        let read = tokio::task::spawn_blocking(move || {
+                            let mut piece = BytesMut::zeroed(length);
+                            file.read_exact_at(&mut piece, at)?;
+                            drop(spooled);
+                            io::Result::Ok(piece.freeze())
+                        });
+                        let piece = read.await.map_err(io::Error::other)??;
+                        let next = at + piece.len() as u64;
+                        Ok(Some((piece, next)))
+                    }
+                })
+                .boxed()
+            }
+        }
+    }
+
+    /// The content of one part of an upload.
+    pub fn content(&self) -> Content {
+        let spooled = self.clone();
+        Content { size: self.size(), open: Box::new(move || spooled.read()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_goes_in_comes_out_and_room_is_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = SpoolDir::new(dir.path(), 10 << 20);
+        for size in [1, IN_MEMORY, IN_MEMORY + 1, PIECE, PIECE + 1, 3 * PIECE + 7] {
+            let data: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+            let mut writer = Spool::new(&spool, None).unwrap();
+            for piece in data.chunks(60_000) {
+                writer.write(piece).await.unwrap();
+            }
+            let spooled = writer.finish().await.unwrap();
+            assert!(spool.used() >= size as u64);
+            for _ in 0..2 {
+                let back: Vec<Bytes> = spooled.read().try_collect().await.unwrap();
+                assert_eq!(back.concat(), data);
+            }
+        }
+        assert_eq!(spool.used(), 0);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the files have no names");
+    }
+
+    #[tokio::test]
+    async fn a_full_spool_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = SpoolDir::new(dir.path(), 1 << 20);
+        assert_eq!(Spool::new(&spool, Some(2 << 20)).unwrap_err().reason(), Reason::SpoolFull);
+        let mut writer = Spool::new(&spool, None).unwrap();
+        writer.write(&vec![0; 1 << 20]).await.unwrap();
+        assert_eq!(writer.write(&[0]).await.unwrap_err().reason(), Reason::SpoolFull);
+        drop(writer);
+        assert_eq!(spool.used(), 0);
+    }
+}

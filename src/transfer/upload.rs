@@ -1,0 +1,393 @@
+//! Uploads: buffered files leave in groups, large ones stream straight
+//! through; both are verified before they count.
+//!
+//! An upload costs one budgeted call, `get_upload_server`, whatever the number
+//! of files in it ([API §E1]). While one group waits for that call, all files
+//! for the same folder gather in it; an idle system sends at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::report::{self, Outcome};
+use super::spool::Spooled;
+use crate::fichier::{BATCH, Client, Content, Emission, Error, Kind, Node, Part, Priority, Scope, StoredFile, UPLOAD_BATCH};
+
+/// Times that a buffered file is sent before its upload fails.
+const ATTEMPTS: u32 = 3;
+/// Chunks between a caller and its connection to the node.
+const PIPE: usize = 4;
+
+/// How much is sent at a time.
+#[derive(Clone, Debug)]
+pub struct UploadLimits {
+    /// Connections to upload nodes at once.
+    pub connections: usize,
+    /// Bytes of one group; a larger file goes alone.
+    pub group_bytes: u64,
+    /// Files of one group.
+    pub group_files: usize,
+}
+
+impl Default for UploadLimits {
+    fn default() -> Self {
+        Self { connections: 4, group_bytes: 256 << 20, group_files: UPLOAD_BATCH }
+    }
+}
+
+/// What must be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Stored name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Whirlpool, lower-case.
+    pub whirlpool: String,
+}
+
+#[derive(Debug)]
+struct Item {
+    expected: Expected,
+    content: Spooled,
+    cancel: CancellationToken,
+    outcome: oneshot::Sender<Result<StoredFile, Error>>,
+}
+
+#[derive(Debug, Default)]
+struct Folder {
+    waiting: VecDeque<Item>,
+    /// A task is on its way to take what waits.
+    collecting: bool,
+}
+
+/// The uploads of one account.
+#[derive(Debug)]
+pub struct Uploads {
+    client: Arc<Client>,
+    limits: UploadLimits,
+    connections: Arc<Semaphore>,
+    folders: Mutex<HashMap<i64, Folder>>,
+}
+
+fn upload_scope() -> Scope {
+    Scope::new(Priority::Upload)
+}
+
+impl Uploads {
+    /// Uploads through this client.
+    pub fn new(client: Arc<Client>, limits: UploadLimits) -> Arc<Self> {
+        let connections = Arc::new(Semaphore::new(limits.connections));
+        Arc::new(Self { client, limits, connections, folders: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Folder>> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores a buffered file in a folder, in one group with others that wait
+    /// for the same folder. Cancelling takes it back as long as its group has
+    /// not left.
+    ///
+    /// # Errors
+    /// When 1Fichier did not store exactly this content after three attempts.
+    pub async fn store(
+        self: &Arc<Self>,
+        folder: i64,
+        expected: Expected,
+        content: Spooled,
+        cancel: CancellationToken,
+    ) -> Result<StoredFile, Error> {
+        let (outcome, receiver) = oneshot::channel();
+        let start = {
+            let mut folders = self.lock();
+            let entry = folders.entry(folder).or_default();
+            entry.waiting.push_back(Item { expected, content, cancel, outcome });
+            !std::mem::replace(&mut entry.collecting, true)
+        };
+        if start {
+            tokio::spawn(Arc::clone(self).collect(folder));
+        }
+        receiver.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Takes groups until nothing waits for the folder.
+    async fn collect(self: Arc<Self>, folder: i64) {
+        loop {
+            let Ok(connection) = Arc::clone(&self.connections).acquire_owned().await else { return };
+            // While this waits for the budget, the group grows.
+            let node = self.client.upload_node(upload_scope()).await;
+            let group = self.take_group(folder);
+            match node {
+                _ if group.is_empty() => {}
+                Ok(node) => {
+                    tokio::spawn(Arc::clone(&self).send_group(folder, group, node, connection));
+                }
+                Err(error) => {
+                    for item in group {
+                        let _ = item.outcome.send(Err(error.clone()));
+                    }
+                }
+            }
+            let mut folders = self.lock();
+            match folders.get_mut(&folder) {
+                Some(entry) if !entry.waiting.is_empty() => {}
+                _ => {
+                    folders.remove(&folder);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_group(&self, folder: i64) -> Vec<Item> {
+        let mut folders = self.lock();
+        let Some(entry) = folders.get_mut(&folder) else { return Vec::new() };
+        let mut group: Vec<Item> = Vec::new();
+        let mut bytes = 0;
+        while let Some(item) = entry.waiting.front() {
+            let gone = item.cancel.is_cancelled() || item.outcome.is_closed();
+            let size = item.expected.size;
+            // Two files of one name in one report could not be told apart.
+            let clashes = group.iter().any(|other| other.expected.name == item.expected.name);
+            let full = !group.is_empty() && (bytes + size > self.limits.group_bytes || clashes);
+            if !gone && (full || group.len() >= self.limits.group_files) {
+                break;
+            }
+            if let Some(item) = entry.waiting.pop_front()
+                && !gone
+            {
+                bytes += size;
+                group.push(item);
+            }
+        }
+        group
+    }
+
+    /// Sends a group, again on other nodes as long as that helps. Each member
+    /// succeeds or fails by itself.
+    async fn send_group(self: Arc<Self>, folder: i64, group: Vec<Item>, node: Node, connection: OwnedSemaphorePermit) {
+        // Groups still to send; a refused one is cut in halves, so that one
+        // bad member does not fail the others.
+        let mut rounds = VecDeque::from([(group, ATTEMPTS)]);
+        let mut node = Some(node);
+        while let Some((items, attempts)) = rounds.pop_front() {
+            let taken = match node.take() {
+                Some(node) => Ok(node),
+                None => self.client.upload_node(upload_scope()).await,
+            };
+            let outcome = match taken {
+                Ok(node) => self.send_once(folder, &items, &node).await,
+                Err(error) => Err(error),
+            };
+            let (again, error) = match outcome {
+                Ok(outcome) => (self.settle(items, outcome, attempts).await, None),
+                Err(error) => (items, Some(error)),
+            };
+            if again.is_empty() {
+                continue;
+            }
+            let may_repeat = error.as_ref().is_none_or(|error| worth_a_repeat(error.kind()));
+            if error.as_ref().is_some_and(|error| is_refusal(error.kind())) && again.len() > 1 {
+                let mut left = again;
+                let right = left.split_off(left.len() / 2);
+                rounds.push_back((left, attempts));
+                rounds.push_back((right, attempts));
+            } else if may_repeat && attempts > 1 {
+                tracing::info!(files = again.len(), ?error, "sending an upload again on another node");
+                rounds.push_back((again, attempts - 1));
+            } else {
+                let error = error.unwrap_or_else(|| corrupt("1Fichier did not store what was sent"));
+                for item in again {
+                    let _ = item.outcome.send(Err(error.clone()));
+                }
+            }
+        }
+        drop(connection);
+    }
+
+    async fn send_once(&self, folder: i64, items: &[Item], node: &Node) -> Result<Outcome, Error> {
+        let parts = items
+            .iter()
+            .map(|item| Part { name: item.expected.name.clone(), content: item.content.content() })
+            .collect();
+        let expected: Vec<_> = items.iter().map(|item| item.expected.clone()).collect();
+        let sent = self.client.send_files(node, folder, parts, None, Arc::default()).await;
+        self.resolve(folder, node, sent, &expected).await
+    }
+
+    /// From the answer of the node to the stored files.
+    async fn resolve(
+        &self,
+        folder: i64,
+        node: &Node,
+        sent: Result<Emission, Error>,
+        expected: &[Expected],
+    ) -> Result<Outcome, Error> {
+        let (emission, lost) = match sent {
+            Ok(emission) => (emission, false),
+            // Perhaps stored: ask before anything is sent twice ([API §E5]).
+            Err(error) if error.outcome_unknown() => {
+                tracing::info!(%error, "the answer to an upload was lost; asking for its report");
+                (self.client.emission_of(node), true)
+            }
+            Err(error) => return Err(error),
+        };
+        report::find(&self.client, upload_scope(), &emission, folder, expected, lost).await
+    }
+
+    /// Tells the members that are stored, removes what is not as it should be,
+    /// and returns the members to send again.
+    async fn settle(&self, items: Vec<Item>, outcome: Outcome, attempts: u32) -> Vec<Item> {
+        let Outcome { matched, wrong, surplus } = outcome;
+        let mut again = Vec::new();
+        let renamed: Vec<_> = surplus.iter().map(|stored| stored.whirlpool.clone()).collect();
+        for (item, found) in items.into_iter().zip(matched) {
+            match found {
+                Some(stored) => {
+                    let _ = item.outcome.send(Ok(stored));
+                }
+                None if renamed.contains(&item.expected.whirlpool) => {
+                    let text = format!("1Fichier stored {:?} under another name", item.expected.name);
+                    let _ = item.outcome.send(Err(Error::new("end.pl", Kind::Name, text)));
+                }
+                None => again.push(item),
+            }
+        }
+        if !wrong.is_empty() {
+            tracing::warn!(files = wrong.len(), attempts, "1Fichier stored another content than was sent");
+        }
+        self.discard(wrong.into_iter().map(|(_, stored)| stored).chain(surplus)).await;
+        again
+    }
+
+    /// Removes what an upload should not have left. A failure is only logged:
+    /// the upload itself is decided.
+    async fn discard(&self, files: impl Iterator<Item = StoredFile>) {
+        let mut urls: Vec<_> = files.map(|stored| stored.url).collect();
+        urls.sort_unstable();
+        urls.dedup();
+        for batch in urls.chunks(BATCH) {
+            if let Err(error) = self.client.remove_files(Scope::new(Priority::Delete), batch).await {
+                tracing::error!(%error, files = batch.len(), "a bad copy could not be removed");
+            }
+        }
+    }
+
+    /// Begins an upload that streams straight to a node. `None` when all
+    /// connections are busy: then the content has to be buffered.
+    ///
+    /// # Errors
+    /// When no node can be had.
+    pub async fn stream(
+        self: &Arc<Self>,
+        scope: Scope,
+        folder: i64,
+        name: &str,
+        size: u64,
+    ) -> Result<Option<Streaming>, Error> {
+        let Ok(connection) = Arc::clone(&self.connections).try_acquire_owned() else { return Ok(None) };
+        let node = self.client.upload_node(scope.with_priority(Priority::Upload)).await?;
+        let (chunks, receiver) = mpsc::channel::<Bytes>(PIPE);
+        let (gate, gated) = oneshot::channel();
+        let receiver = tokio_stream::wrappers::ReceiverStream::new(receiver).map(Ok).boxed();
+        let part =
+            Part { name: name.to_owned(), content: Content { size, open: Box::new(move || receiver) } };
+        let task = tokio::spawn({
+            let (client, node) = (Arc::clone(&self.client), node.clone());
+            async move { client.send_files(&node, folder, vec![part], Some(gated), Arc::new(AtomicU64::new(0))).await }
+        });
+        Ok(Some(Streaming {
+            uploads: Arc::clone(self),
+            folder,
+            node,
+            chunks: Some(chunks),
+            gate,
+            task: AbortOnDropHandle::new(task),
+            _connection: connection,
+        }))
+    }
+}
+
+/// An upload on its way. Dropping it cuts the request off: nothing is stored.
+#[derive(Debug)]
+pub struct Streaming {
+    uploads: Arc<Uploads>,
+    folder: i64,
+    node: Node,
+    chunks: Option<mpsc::Sender<Bytes>>,
+    gate: oneshot::Sender<()>,
+    task: AbortOnDropHandle<Result<Emission, Error>>,
+    _connection: OwnedSemaphorePermit,
+}
+
+impl Streaming {
+    /// Sends the next bytes; waits while the node is slow.
+    ///
+    /// # Errors
+    /// When the node does not take them any more. Nothing is stored then.
+    pub async fn send(&mut self, data: Bytes) -> Result<(), Error> {
+        if let Some(chunks) = &self.chunks
+            && chunks.send(data).await.is_ok()
+        {
+            return Ok(());
+        }
+        match (&mut self.task).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) => Err(Error::new("upload.cgi", Kind::Node, "the node answered before all was sent")),
+            Err(_) => Err(stopped()),
+        }
+    }
+
+    /// Lets the end of the request go, and waits until the file is stored and
+    /// verified. From here on the upload cannot be taken back.
+    ///
+    /// # Errors
+    /// When 1Fichier did not store exactly this content.
+    pub async fn commit(mut self, expected: Expected) -> Result<StoredFile, Error> {
+        self.chunks = None;
+        let _ = self.gate.send(());
+        let sent = self.task.await.map_err(|_| stopped())?;
+        let outcome =
+            self.uploads.resolve(self.folder, &self.node, sent, std::slice::from_ref(&expected)).await?;
+        let Outcome { mut matched, wrong, surplus } = outcome;
+        let was_wrong = !wrong.is_empty();
+        let was_renamed = surplus.iter().any(|stored| stored.whirlpool == expected.whirlpool);
+        self.uploads.discard(wrong.into_iter().map(|(_, stored)| stored).chain(surplus)).await;
+        match matched.pop().flatten() {
+            Some(stored) => Ok(stored),
+            None if was_wrong => Err(corrupt("1Fichier stored another content than was sent; it was removed")),
+            None if was_renamed => Err(Error::new(
+                "end.pl",
+                Kind::Name,
+                format!("1Fichier stored {:?} under another name", expected.name),
+            )),
+            None => Err(Error::new("end.pl", Kind::Node, "1Fichier does not show the uploaded file")),
+        }
+    }
+}
+
+fn stopped() -> Error {
+    Error::new("upload.cgi", Kind::NotSent, "the server is stopping")
+}
+
+fn corrupt(text: &str) -> Error {
+    Error::new("end.pl", Kind::Corrupt, text)
+}
+
+/// A refusal that only one member of a group may have caused.
+fn is_refusal(kind: Kind) -> bool {
+    matches!(kind, Kind::Refused | Kind::Name)
+}
+
+/// What another node may take. An unknown refusal is tried on three nodes
+/// before it counts ([API §J33]).
+fn worth_a_repeat(kind: Kind) -> bool {
+    matches!(kind, Kind::Node | Kind::NotSent | Kind::Server | Kind::Broken | Kind::Malformed | Kind::Refused)
+}
