@@ -5,3 +5,5 @@ pub mod encoding;
 pub mod error;
 pub mod fichier;
 pub mod transfer;
+pub mod catalog;
+pub mod proto;

@@ -1,0 +1,14 @@
+//! The contract, as generated from `proto/`.
+
+#[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all, reason = "generated code")]
+mod generated {
+    tonic::include_proto!("pluton.storage.v1");
+}
+
+pub use generated::*;
+
+/// The name of the package.
+pub const PACKAGE: &str = "pluton.storage.v1";
+
+/// The compiled descriptors, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
