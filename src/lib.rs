@@ -5,5 +5,6 @@ pub mod encoding;
 pub mod error;
 pub mod fichier;
 pub mod transfer;
+pub mod backend;
 pub mod catalog;
 pub mod proto;

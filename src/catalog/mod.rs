@@ -234,6 +234,19 @@ impl Catalog {
         self.change(parent, Change::FolderAdded(folder));
     }
 
+    /// A folder was found here that the last listing did not show.
+    pub fn folder_found(&self, parent: i64, folder: FolderRecord) {
+        self.change(parent, Change::FolderAdded(folder));
+    }
+
+    /// Whether a fresh listing of the folder shows anything in it.
+    pub fn known_full(&self, folder: i64) -> bool {
+        self.lock().nodes.get(&folder).is_some_and(|node| {
+            let known = node.known.as_ref().filter(|known| known.as_of.at.elapsed() <= self.settings.freshness);
+            !node.doubted && known.is_some_and(|known| !known.content.is_empty())
+        })
+    }
+
     /// A folder is gone.
     pub fn folder_removed(&self, parent: i64, id: i64) {
         let mut state = self.lock();

@@ -77,6 +77,16 @@ impl Error {
         Self(Box::new(Inner { endpoint, kind, text: text.into(), wait: None }))
     }
 
+    /// A file that is not there any more.
+    pub fn gone() -> Self {
+        Self::new("file/rm", Kind::NotFound, "the file was gone already")
+    }
+
+    /// 1Fichier said OK to a removal, and did not do it.
+    pub fn unconfirmed() -> Self {
+        Self::new("file/rm", Kind::Refused, "1Fichier did not remove the file")
+    }
+
     pub(crate) fn waiting(mut self, wait: Duration) -> Self {
         self.0.wait = Some(wait);
         self

@@ -182,6 +182,18 @@ impl Client {
         })
     }
 
+    /// Whether a file exists. Costly: many such questions lead to a ban
+    /// ([API §1.1]).
+    pub async fn file_exists(&self, scope: Scope, url: &str) -> Result<bool, Error> {
+        let outcome: Result<Envelope, _> =
+            self.call(scope, Rule::Call, "file/info", &json!({"url": url}), Repeat::Safe).await;
+        match outcome {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == Kind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Facts about the account. Allowed once in 5 minutes.
     pub async fn user_info(&self, scope: Scope) -> Result<UserInfo, Error> {
         let raw: RawUser = self.call(scope, Rule::UserInfo, "user/info", &json!({}), Repeat::Safe).await?;
@@ -286,6 +298,13 @@ impl Client {
             },
         }
     }
+}
+
+/// A file's URL as it may stand in a log: whoever has it can download the
+/// file, so only its beginning is shown.
+pub fn shown(url: &str) -> &str {
+    let end = url.find('?').map_or(0, |at| at + 5).min(url.len());
+    url.get(..end).unwrap_or_default()
 }
 
 /// What a person would read on an HTML page, cut to one line.

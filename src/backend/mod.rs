@@ -1,0 +1,199 @@
+//! Operations on paths, with rclone's semantics: between the faces, which
+//! speak to clients, and the 1Fichier client.
+
+mod about;
+mod connection;
+mod delete;
+mod directories;
+mod entry;
+mod list;
+mod path;
+mod put;
+mod read;
+mod resolve;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::task::TaskTracker;
+
+pub use about::Quota;
+pub use connection::{Check, CheckState};
+pub use delete::DeleteTarget;
+pub use entry::{Entry, EntryKind};
+pub use list::{ListOptions, Listing, Page};
+pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
+pub use put::{PutOptions, PutSession, WriteMode};
+pub use read::{ByteRange, HashValue, Read, ReadOptions, Resolved};
+
+use crate::catalog::{self, Catalog};
+use crate::encoding::{Mask, NameCodec};
+use crate::error::{Error, Result};
+use crate::fichier::{ApiKey, Client, Hosts, Limits, Scope};
+use crate::transfer::{Downloads, SpoolDir, UploadLimits, Uploads};
+
+/// Files larger than this stream straight through instead of being buffered.
+pub const STREAM_FROM: u64 = 16 << 20;
+/// Most targets of one delete request.
+pub const MAX_DELETE_TARGETS: usize = 10_000;
+/// Most ranges of one read.
+pub const MAX_RANGES: usize = 1_000;
+/// Most entries of one page.
+pub const MAX_PAGE: usize = 5_000;
+
+/// What an account needs to work.
+#[derive(Clone, Debug)]
+pub struct AccountSettings {
+    /// Where the API is.
+    pub hosts: Hosts,
+    /// The secret.
+    pub key: ApiKey,
+    /// The request budget.
+    pub limits: Limits,
+    /// What is remembered.
+    pub catalog: catalog::Settings,
+    /// How much is uploaded at once.
+    pub uploads: UploadLimits,
+    /// Downloads at once.
+    pub downloads: usize,
+}
+
+/// One 1Fichier account: one budget and one catalog, whatever the number of
+/// remotes and clients that use it.
+#[derive(Debug)]
+pub struct Account {
+    client: Arc<Client>,
+    catalog: Arc<Catalog>,
+    uploads: Arc<Uploads>,
+    downloads: Arc<Downloads>,
+    spool: Arc<SpoolDir>,
+    locks: Locks,
+    user: tokio::sync::Mutex<Option<about::Known>>,
+    tasks: TaskTracker,
+}
+
+impl Account {
+    /// An account that was not spoken to yet.
+    ///
+    /// # Errors
+    /// When the TLS library cannot start.
+    pub fn new(settings: AccountSettings, spool: Arc<SpoolDir>, tasks: TaskTracker) -> Result<Arc<Self>> {
+        let client = Arc::new(Client::new(settings.hosts, settings.key, settings.limits)?);
+        Ok(Arc::new(Self {
+            catalog: Catalog::new(Arc::clone(&client), settings.catalog),
+            uploads: Uploads::new(Arc::clone(&client), settings.uploads),
+            downloads: Downloads::new(Arc::clone(&client), settings.downloads),
+            client,
+            spool,
+            locks: Locks::default(),
+            user: tokio::sync::Mutex::new(None),
+            tasks,
+        }))
+    }
+}
+
+/// A named view of an account, with its own name encoding.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    name: Arc<str>,
+    account: Arc<Account>,
+    codec: NameCodec,
+}
+
+impl Remote {
+    /// A view of an account.
+    pub fn new(name: &str, account: Arc<Account>, encoding: Mask) -> Self {
+        Self { name: name.into(), account, codec: NameCodec::new(encoding) }
+    }
+
+    /// Its name in requests.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Fails as soon as 1Fichier has locked the account for longer than the
+    /// caller waits; otherwise never ends.
+    pub async fn locked_out(&self, scope: Scope) -> Error {
+        self.account.client.budget().locked_out(scope).await.into()
+    }
+}
+
+/// The configured remotes; the first is the default.
+#[derive(Clone, Debug)]
+pub struct Remotes(Arc<[Remote]>);
+
+impl Remotes {
+    /// Takes at least one remote.
+    pub fn new(remotes: Vec<Remote>) -> Self {
+        Self(remotes.into())
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Remote] {
+        &self.0
+    }
+
+    /// The remote of a request.
+    ///
+    /// # Errors
+    /// REMOTE_NOT_FOUND.
+    pub fn get(&self, name: &str) -> Result<&Remote> {
+        let found = if name.is_empty() { self.0.first() } else { self.0.iter().find(|remote| remote.name() == name) };
+        found.ok_or_else(|| {
+            let known: Vec<_> = self.0.iter().map(Remote::name).collect();
+            Error::new(
+                crate::error::Reason::RemoteNotFound,
+                format!("no remote is named {name:?}; configured: {}", known.join(", ")),
+            )
+            .with("remote", name)
+            .field("remote")
+        })
+    }
+}
+
+/// Locks by key, which exist only while somebody holds or wants them.
+#[derive(Default)]
+struct Locks(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+
+impl fmt::Debug for Locks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locks").finish_non_exhaustive()
+    }
+}
+
+impl Locks {
+    async fn hold(&self, key: String) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if locks.len() > 1_000 {
+                locks.retain(|_, lock| lock.strong_count() > 0);
+            }
+            match locks.get(&key).and_then(Weak::upgrade) {
+                Some(lock) => lock,
+                None => {
+                    let lock = Arc::new(tokio::sync::Mutex::new(()));
+                    locks.insert(key, Arc::downgrade(&lock));
+                    lock
+                }
+            }
+        };
+        lock.lock_owned().await
+    }
+}
+
+/// Gives an error the path that the caller asked for.
+trait AtPath<T> {
+    fn at_path(self, path: &RemotePath) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> AtPath<T> for std::result::Result<T, E> {
+    fn at_path(self, path: &RemotePath) -> Result<T> {
+        self.map_err(|error| error.into().at(path.as_str()))
+    }
+}
+
+/// How old an answer may be; `None` means as configured.
+type Staleness = Option<Duration>;

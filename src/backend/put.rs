@@ -1,0 +1,384 @@
+//! Writing files: content in, verified, and only then in the place of what
+//! was there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::directories::Made;
+use super::entry::{Entry, etag};
+use super::path::RemotePath;
+use super::resolve::{Found, Walk};
+use super::{AtPath, Remote, STREAM_FROM};
+use crate::catalog::FileRecord;
+use crate::error::{Error, Reason, Result};
+use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
+use crate::transfer::{Algorithm, Checksum, Expected, Hasher, Spool, Streaming};
+
+/// What happens to a file that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WriteMode {
+    /// The new file takes its place.
+    #[default]
+    Replace,
+    /// The call fails.
+    CreateOnly,
+    /// Both stay.
+    KeepBoth,
+}
+
+/// What is written, and how.
+#[derive(Clone, Debug, Default)]
+pub struct PutOptions {
+    /// Bytes, when known.
+    pub size: Option<u64>,
+    /// What happens to a file that is already there.
+    pub mode: WriteMode,
+    /// The file to be replaced must have this etag.
+    pub if_match: Option<String>,
+    /// Make missing parents.
+    pub create_parents: bool,
+    /// Checksums that the content must have.
+    pub checksums: Vec<Checksum>,
+}
+
+/// Where the content goes while it arrives.
+#[derive(Debug)]
+enum Sink {
+    Spool(Spool),
+    Stream(Box<Streaming>),
+}
+
+/// A file that is being written. Dropping it leaves nothing behind.
+#[derive(Debug)]
+pub struct PutSession {
+    remote: Remote,
+    path: RemotePath,
+    stored_name: String,
+    options: PutOptions,
+    hasher: Hasher,
+    received: u64,
+    sink: Option<Sink>,
+    folder: Option<i64>,
+    made: Made,
+}
+
+impl Remote {
+    /// Begins to write a file. Refuses at once what cannot succeed.
+    ///
+    /// # Errors
+    /// EMPTY_FILE, FILE_TOO_LARGE, INVALID_PATH, IS_A_DIRECTORY,
+    /// NOT_A_DIRECTORY, DIRECTORY_NOT_FOUND, ENTRY_EXISTS, ETAG_MISMATCH,
+    /// SPOOL_FULL.
+    pub async fn put(&self, scope: Scope, path: &RemotePath, options: PutOptions) -> Result<PutSession> {
+        let Some((parent, segment)) = path.split() else { return Err(Error::is_a_directory("")) };
+        check_size(path, options.size)?;
+        self.check_names(path)?;
+        let stored_name = self.stored_name(path, segment)?;
+        self.check_target(scope, path, &options).await?;
+
+        let algorithms = options.checksums.iter().map(|sum| sum.algorithm).chain([Algorithm::Whirlpool]);
+        let mut session = PutSession {
+            remote: self.clone(),
+            path: path.clone(),
+            stored_name,
+            hasher: Hasher::new(algorithms),
+            received: 0,
+            sink: None,
+            folder: None,
+            made: Made::new(),
+            options,
+        };
+        if let Some(size) = session.options.size.filter(|size| *size > STREAM_FROM) {
+            session.begin_stream(scope, &parent, size).await?;
+        }
+        if session.sink.is_none() {
+            let spool = Spool::new(&self.account.spool, session.options.size).at_path(path)?;
+            session.sink = Some(Sink::Spool(spool));
+        }
+        Ok(session)
+    }
+
+    /// What stands at the path now must allow the write.
+    async fn check_target(&self, scope: Scope, path: &RemotePath, options: &PutOptions) -> Result<()> {
+        if !options.create_parents
+            && let Some((parent, _)) = path.split()
+        {
+            self.folder_id(scope, &parent, None).await?;
+        }
+        let existing = match self.find(scope, path, None).await?.0 {
+            Found::Root | Found::Folder(_) => return Err(Error::is_a_directory(path.as_str())),
+            Found::Files { files, .. } => files.into_iter().next(),
+            Found::Nothing => None,
+        };
+        check_existing(path, options, existing.as_ref())
+    }
+}
+
+fn check_size(path: &RemotePath, size: Option<u64>) -> Result<()> {
+    match size {
+        Some(0) => Err(empty_file(path)),
+        Some(size) if size > MAX_FILE_BYTES => Err(Error::new(
+            Reason::FileTooLarge,
+            format!("{path:?} has {size} bytes, and 1Fichier takes files of at most {MAX_FILE_BYTES}"),
+        )
+        .at(path.as_str())
+        .with("max_file_bytes", MAX_FILE_BYTES.to_string())),
+        _ => Ok(()),
+    }
+}
+
+fn empty_file(path: &RemotePath) -> Error {
+    Error::new(Reason::EmptyFile, format!("{path:?} is empty, and 1Fichier cannot store empty files; leave it out"))
+        .at(path.as_str())
+}
+
+fn check_existing(path: &RemotePath, options: &PutOptions, existing: Option<&FileRecord>) -> Result<()> {
+    if options.mode == WriteMode::CreateOnly && existing.is_some() {
+        return Err(Error::new(Reason::EntryExists, format!("there is already a file {path:?}")).at(path.as_str()));
+    }
+    match &options.if_match {
+        Some(wanted) if existing.is_none_or(|file| etag(file) != *wanted) => Err(etag_mismatch(path)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn etag_mismatch(path: &RemotePath) -> Error {
+    Error::new(Reason::EtagMismatch, format!("{path:?} is not the file that the etag names any more; look again"))
+        .at(path.as_str())
+}
+
+impl PutSession {
+    /// Straight to a node, if a connection is free. A missing parent must be
+    /// made first, because the request begins with its id.
+    async fn begin_stream(&mut self, scope: Scope, parent: &RemotePath, size: u64) -> Result<()> {
+        let folder = match self.remote.walk(scope, parent, None).await? {
+            Walk::Folder(id) => id,
+            _ => self.remote.make_folders(scope, parent, &mut self.made).await?,
+        };
+        self.folder = Some(folder);
+        let uploads = &self.remote.account.uploads;
+        let stream = uploads.stream(scope, folder, &self.stored_name, size).await.at_path(&self.path)?;
+        self.sink = stream.map(|stream| Sink::Stream(Box::new(stream)));
+        Ok(())
+    }
+
+    /// Bytes received.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// SIZE_MISMATCH when there are more than announced, SPOOL_FULL, or when
+    /// the upload node fails.
+    pub async fn write(&mut self, data: Bytes) -> Result<()> {
+        self.received += data.len() as u64;
+        match self.options.size {
+            Some(size) if self.received > size => return Err(self.size_mismatch(size)),
+            None if self.received > MAX_FILE_BYTES => return check_size(&self.path, Some(self.received)),
+            _ => {}
+        }
+        self.hasher.update(data.clone()).await;
+        match &mut self.sink {
+            Some(Sink::Spool(spool)) => spool.write(&data).await.at_path(&self.path),
+            Some(Sink::Stream(stream)) => stream.send(data).await.at_path(&self.path),
+            None => Err(Error::internal("a write after the end")),
+        }
+    }
+
+    fn size_mismatch(&self, announced: u64) -> Error {
+        Error::new(
+            Reason::SizeMismatch,
+            format!("{announced} bytes of {:?} were announced and {} came; nothing was stored", self.path, self.received),
+        )
+        .at(self.path.as_str())
+        .with("announced_bytes", announced.to_string())
+        .with("received_bytes", self.received.to_string())
+    }
+
+    /// Ends the content. Returns when the file is stored and verified, and
+    /// what it replaces is removed. Dropping the future takes the upload back
+    /// if it has not left yet.
+    ///
+    /// # Errors
+    /// SIZE_MISMATCH, CHECKSUM_MISMATCH: nothing was stored. STORED_CONTENT_CORRUPT
+    /// when 1Fichier kept storing something else.
+    pub async fn commit(mut self, size: u64, checksums: &[Checksum]) -> Result<Entry> {
+        if size != self.received || self.options.size.is_some_and(|announced| announced != self.received) {
+            let announced = self.options.size.filter(|announced| *announced != self.received).unwrap_or(size);
+            return Err(self.size_mismatch(announced));
+        }
+        if self.received == 0 {
+            return Err(empty_file(&self.path));
+        }
+        let hasher = std::mem::replace(&mut self.hasher, Hasher::new([]));
+        let mut sums = hasher.finish().await;
+        let sink = match self.sink.take() {
+            Some(Sink::Spool(spool)) => {
+                let content = spool.finish().await.at_path(&self.path)?;
+                sums.extend(self.late_sums(checksums, &sums, &content).await?);
+                Ready::Spooled(content)
+            }
+            Some(Sink::Stream(stream)) => {
+                let missing = checksums.iter().find(|sum| sums.iter().all(|known| known.algorithm != sum.algorithm));
+                if let Some(sum) = missing {
+                    return Err(Error::invalid_field(
+                        "commit.checksums",
+                        format_args!("{} of a large file must be named in the header already", sum.algorithm),
+                    ));
+                }
+                Ready::Streaming(stream)
+            }
+            None => return Err(Error::internal("a second commit")),
+        };
+        for wanted in self.options.checksums.iter().chain(checksums) {
+            if let Some(got) = sums.iter().find(|sum| sum.algorithm == wanted.algorithm)
+                && got.hex != wanted.hex
+            {
+                return Err(Error::new(
+                    Reason::ChecksumMismatch,
+                    format!("the content of {:?} has another {} than announced; nothing was stored", self.path, got.algorithm),
+                )
+                .at(self.path.as_str())
+                .with("expected", wanted.hex.clone())
+                .with("actual", got.hex.clone()));
+            }
+        }
+        let whirlpool = sums.into_iter().find(|sum| sum.algorithm == Algorithm::Whirlpool);
+        let Some(whirlpool) = whirlpool else { return Err(Error::internal("the content was not hashed")) };
+        let expected = Expected { name: self.stored_name.clone(), size: self.received, whirlpool: whirlpool.hex };
+
+        // From here on the work goes on even if the caller goes away: what was
+        // sent must be entered, and what it replaces removed.
+        let cancel = CancellationToken::new();
+        let guard: DropGuard = cancel.clone().drop_guard();
+        let tasks = self.remote.account.tasks.clone();
+        let entry = tasks.spawn(self.store(sink, expected, cancel)).await;
+        guard.disarm();
+        entry.map_err(|error| Error::internal(format!("an upload stopped: {error}")))?
+    }
+
+    /// Checksums that only the commit asks for; buffered content can be read
+    /// again.
+    async fn late_sums(
+        &self,
+        wanted: &[Checksum],
+        known: &[Checksum],
+        content: &crate::transfer::Spooled,
+    ) -> Result<Vec<Checksum>> {
+        use futures::TryStreamExt;
+        let missing: Vec<_> = wanted
+            .iter()
+            .map(|sum| sum.algorithm)
+            .filter(|algorithm| known.iter().all(|sum| sum.algorithm != *algorithm))
+            .collect();
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut hasher = Hasher::new(missing);
+        let mut bytes = content.read();
+        while let Some(data) =
+            bytes.try_next().await.map_err(|error| Error::internal(format!("the upload buffer failed: {error}")))?
+        {
+            hasher.update(data).await;
+        }
+        Ok(hasher.finish().await)
+    }
+
+    async fn store(mut self, content: Ready, expected: Expected, cancel: CancellationToken) -> Result<Entry> {
+        let scope = Scope::new(Priority::Upload);
+        let account = Arc::clone(&self.remote.account);
+        let remote = self.remote.clone();
+        let path = self.path.clone();
+        let (parent, segment) = path.split().ok_or_else(|| Error::internal("the root was written"))?;
+        // Writes to one path one after the other, so that each sees what the
+        // one before it left.
+        let _lock = account.locks.hold(format!("put {path}")).await;
+        if cancel.is_cancelled() {
+            return Err(Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()));
+        }
+        self.remote.check_target(scope, &path, &self.options).await?;
+        let folder = match self.folder {
+            Some(folder) => folder,
+            None => remote.make_folders(scope, &parent, &mut self.made).await?,
+        };
+        let stored = match content {
+            Ready::Spooled(content) => account.uploads.store(folder, expected.clone(), content, cancel).await,
+            Ready::Streaming(stream) => stream.commit(expected.clone()).await,
+        };
+        let file = record(stored.at_path(&path)?, expected);
+        self.made.clear();
+        account.catalog.file_added(folder, file.clone());
+        if self.options.mode == WriteMode::KeepBoth {
+            let count = remote.snapshot(scope, folder, None).await?.content.find_files(remote.codec, segment).len();
+            return Ok(Entry::file(path, &file, count));
+        }
+        remote.remove_older(scope, folder, &path, segment, &file).await;
+        Ok(Entry::file(path, &file, 1))
+    }
+}
+
+/// Content that is complete and checked.
+#[derive(Debug)]
+enum Ready {
+    Spooled(crate::transfer::Spooled),
+    Streaming(Box<Streaming>),
+}
+
+impl Drop for PutSession {
+    /// Folders made for an upload that came to nothing go again.
+    fn drop(&mut self) {
+        let made = std::mem::take(&mut self.made);
+        if !made.is_empty() {
+            let remote = self.remote.clone();
+            self.remote.account.tasks.spawn(async move { remote.unmake(made).await });
+        }
+    }
+}
+
+fn record(stored: StoredFile, expected: Expected) -> FileRecord {
+    FileRecord {
+        url: stored.url,
+        name: stored.name,
+        size: expected.size,
+        // The listing will tell 1Fichier's own time; until then ours.
+        time: Some(jiff::Timestamp::now().as_second()),
+        whirlpool: expected.whirlpool,
+        content_type: String::new(),
+        password: false,
+        acl: false,
+        cdn: false,
+    }
+}
+
+impl Remote {
+    /// Removes all older files of a path. The new one is safe already, so a
+    /// failure does not fail the write: the older ones stay as duplicates that
+    /// the next write removes.
+    async fn remove_older(&self, scope: Scope, folder: i64, path: &RemotePath, segment: &str, new: &FileRecord) {
+        let older: Vec<String> = match self.snapshot(scope, folder, None).await {
+            Ok(snapshot) => snapshot
+                .content
+                .find_files(self.codec, segment)
+                .into_iter()
+                .filter(|file| file.url != new.url)
+                .map(|file| file.url.clone())
+                .collect(),
+            Err(error) => {
+                tracing::warn!(%path, %error, "older versions of a replaced file could not be looked for");
+                return;
+            }
+        };
+        if older.is_empty() {
+            return;
+        }
+        for (url, outcome) in self.remove_urls(scope.with_priority(Priority::Delete), folder, &older).await {
+            if let Err(error) = outcome {
+                tracing::warn!(%path, %error, url = crate::fichier::shown(&url), "an older version of a replaced file stays for now");
+            }
+        }
+    }
+}
