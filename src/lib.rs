@@ -7,4 +7,5 @@ pub mod fichier;
 pub mod transfer;
 pub mod backend;
 pub mod catalog;
+pub mod grpc;
 pub mod proto;

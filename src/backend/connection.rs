@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::about::plan;
 use super::path::RemotePath;
-use super::{PutOptions, ReadOptions, Remote};
+use super::{Begun, PutOptions, ReadOptions, Remote};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{ROOT, Scope};
 
@@ -102,9 +102,11 @@ impl Remote {
         let content = bytes::Bytes::from(name.clone().into_bytes());
         let size = content.len() as u64;
         let options = PutOptions { size: Some(size), ..PutOptions::default() };
-        let mut session = self.put(scope, &path, options).await?;
+        let Begun::Session(mut session) = self.put(scope, &path, options).await? else {
+            return Err(Error::internal("a write without a request id was replayed"));
+        };
         session.write(content.clone()).await?;
-        session.commit(size, &[]).await?;
+        session.commit(scope, size, &[]).await?;
         let outcome = self.read_back(scope, &path, &content).await;
         let removed = self
             .delete(scope, &[super::DeleteTarget { path, if_match: None }], true)

@@ -10,6 +10,7 @@ mod list;
 mod path;
 mod put;
 mod read;
+mod replay;
 mod resolve;
 
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ pub use delete::DeleteTarget;
 pub use entry::{Entry, EntryKind};
 pub use list::{ListOptions, Listing, Page};
 pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
-pub use put::{PutOptions, PutSession, WriteMode};
+pub use put::{Begun, PutOptions, PutSession, Stored, WriteMode};
 pub use read::{ByteRange, HashValue, Read, ReadOptions, Resolved};
 
 use crate::catalog::{self, Catalog};
@@ -71,6 +72,7 @@ pub struct Account {
     downloads: Arc<Downloads>,
     spool: Arc<SpoolDir>,
     locks: Locks,
+    replays: replay::Replays,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
 }
@@ -89,6 +91,7 @@ impl Account {
             client,
             spool,
             locks: Locks::default(),
+            replays: replay::Replays::default(),
             user: tokio::sync::Mutex::new(None),
             tasks,
         }))

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::directories::Made;
@@ -41,6 +42,26 @@ pub struct PutOptions {
     pub create_parents: bool,
     /// Checksums that the content must have.
     pub checksums: Vec<Checksum>,
+    /// Chosen by the client: a repeat with the same id replays the outcome.
+    pub request_id: Option<String>,
+}
+
+/// A file that is stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The file.
+    pub entry: Entry,
+    /// It was stored by an earlier call with the same request id.
+    pub replayed: bool,
+}
+
+/// A write that began.
+#[derive(Debug)]
+pub enum Begun {
+    /// The content may come.
+    Session(Box<PutSession>),
+    /// An earlier call did it already; the content is not needed.
+    Replayed(Stored),
 }
 
 /// Where the content goes while it arrives.
@@ -62,6 +83,8 @@ pub struct PutSession {
     sink: Option<Sink>,
     folder: Option<i64>,
     made: Made,
+    /// One call of a request id at a time.
+    request: Option<(String, OwnedMutexGuard<()>)>,
 }
 
 impl Remote {
@@ -71,11 +94,19 @@ impl Remote {
     /// EMPTY_FILE, FILE_TOO_LARGE, INVALID_PATH, IS_A_DIRECTORY,
     /// NOT_A_DIRECTORY, DIRECTORY_NOT_FOUND, ENTRY_EXISTS, ETAG_MISMATCH,
     /// SPOOL_FULL.
-    pub async fn put(&self, scope: Scope, path: &RemotePath, options: PutOptions) -> Result<PutSession> {
+    pub async fn put(&self, scope: Scope, path: &RemotePath, options: PutOptions) -> Result<Begun> {
         let Some((parent, segment)) = path.split() else { return Err(Error::is_a_directory("")) };
         check_size(path, options.size)?;
         self.check_names(path)?;
         let stored_name = self.stored_name(path, segment)?;
+        let mut request = None;
+        if let Some(id) = &options.request_id {
+            let lock = self.account.locks.hold(format!("request {id}")).await;
+            if let Some(entry) = self.account.replays.find(id, &options.arguments(path))? {
+                return Ok(Begun::Replayed(Stored { entry, replayed: true }));
+            }
+            request = Some((id.clone(), lock));
+        }
         self.check_target(scope, path, &options).await?;
 
         let algorithms = options.checksums.iter().map(|sum| sum.algorithm).chain([Algorithm::Whirlpool]);
@@ -88,6 +119,7 @@ impl Remote {
             sink: None,
             folder: None,
             made: Made::new(),
+            request,
             options,
         };
         if let Some(size) = session.options.size.filter(|size| *size > STREAM_FROM) {
@@ -97,7 +129,7 @@ impl Remote {
             let spool = Spool::new(&self.account.spool, session.options.size).at_path(path)?;
             session.sink = Some(Sink::Spool(spool));
         }
-        Ok(session)
+        Ok(Begun::Session(Box::new(session)))
     }
 
     /// What stands at the path now must allow the write.
@@ -113,6 +145,13 @@ impl Remote {
             Found::Nothing => None,
         };
         check_existing(path, options, existing.as_ref())
+    }
+}
+
+impl PutOptions {
+    /// What a repeat must have in common with the first call.
+    fn arguments(&self, path: &RemotePath) -> String {
+        format!("put {path} {:?} {:?} {:?} {:?}", self.size, self.mode, self.if_match, self.checksums)
     }
 }
 
@@ -206,7 +245,7 @@ impl PutSession {
     /// # Errors
     /// SIZE_MISMATCH, CHECKSUM_MISMATCH: nothing was stored. STORED_CONTENT_CORRUPT
     /// when 1Fichier kept storing something else.
-    pub async fn commit(mut self, size: u64, checksums: &[Checksum]) -> Result<Entry> {
+    pub async fn commit(mut self, scope: Scope, size: u64, checksums: &[Checksum]) -> Result<Stored> {
         if size != self.received || self.options.size.is_some_and(|announced| announced != self.received) {
             let announced = self.options.size.filter(|announced| *announced != self.received).unwrap_or(size);
             return Err(self.size_mismatch(announced));
@@ -256,9 +295,10 @@ impl PutSession {
         let cancel = CancellationToken::new();
         let guard: DropGuard = cancel.clone().drop_guard();
         let tasks = self.remote.account.tasks.clone();
-        let entry = tasks.spawn(self.store(sink, expected, cancel)).await;
+        let entry = tasks.spawn(self.store(scope, sink, expected, cancel)).await;
         guard.disarm();
-        entry.map_err(|error| Error::internal(format!("an upload stopped: {error}")))?
+        let entry = entry.map_err(|error| Error::internal(format!("an upload stopped: {error}")))??;
+        Ok(Stored { entry, replayed: false })
     }
 
     /// Checksums that only the commit asks for; buffered content can be read
@@ -288,8 +328,13 @@ impl PutSession {
         Ok(hasher.finish().await)
     }
 
-    async fn store(mut self, content: Ready, expected: Expected, cancel: CancellationToken) -> Result<Entry> {
-        let scope = Scope::new(Priority::Upload);
+    async fn store(
+        mut self,
+        scope: Scope,
+        content: Ready,
+        expected: Expected,
+        cancel: CancellationToken,
+    ) -> Result<Entry> {
         let account = Arc::clone(&self.remote.account);
         let remote = self.remote.clone();
         let path = self.path.clone();
@@ -306,18 +351,28 @@ impl PutSession {
             None => remote.make_folders(scope, &parent, &mut self.made).await?,
         };
         let stored = match content {
-            Ready::Spooled(content) => account.uploads.store(folder, expected.clone(), content, cancel).await,
+            Ready::Spooled(content) => account.uploads.store(scope, folder, expected.clone(), content, cancel).await,
             Ready::Streaming(stream) => stream.commit(expected.clone()).await,
         };
         let file = record(stored.at_path(&path)?, expected);
         self.made.clear();
         account.catalog.file_added(folder, file.clone());
+        // The file is safe: what follows is not the caller's to wait for or to
+        // cancel.
+        let scope = Scope::new(Priority::Upload);
+        let mut count = 1;
         if self.options.mode == WriteMode::KeepBoth {
-            let count = remote.snapshot(scope, folder, None).await?.content.find_files(remote.codec, segment).len();
-            return Ok(Entry::file(path, &file, count));
+            if let Ok(snapshot) = remote.snapshot(scope, folder, None).await {
+                count = snapshot.content.find_files(remote.codec, segment).len();
+            }
+        } else {
+            remote.remove_older(scope, folder, &path, segment, &file).await;
         }
-        remote.remove_older(scope, folder, &path, segment, &file).await;
-        Ok(Entry::file(path, &file, 1))
+        let entry = Entry::file(path.clone(), &file, count);
+        if let Some((id, _lock)) = self.request.take() {
+            account.replays.remember(id, self.options.arguments(&path), entry.clone());
+        }
+        Ok(entry)
     }
 }
 

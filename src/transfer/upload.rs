@@ -6,7 +6,7 @@
 //! for the same folder gather in it; an idle system sends at once.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -54,6 +54,7 @@ pub struct Expected {
 
 #[derive(Debug)]
 struct Item {
+    id: u64,
     expected: Expected,
     content: Spooled,
     cancel: CancellationToken,
@@ -74,6 +75,7 @@ pub struct Uploads {
     limits: UploadLimits,
     connections: Arc<Semaphore>,
     folders: Mutex<HashMap<i64, Folder>>,
+    next_item: AtomicU64,
 }
 
 fn upload_scope() -> Scope {
@@ -84,7 +86,7 @@ impl Uploads {
     /// Uploads through this client.
     pub fn new(client: Arc<Client>, limits: UploadLimits) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(limits.connections));
-        Arc::new(Self { client, limits, connections, folders: Mutex::default() })
+        Arc::new(Self { client, limits, connections, folders: Mutex::default(), next_item: AtomicU64::new(0) })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Folder>> {
@@ -96,25 +98,47 @@ impl Uploads {
     /// not left.
     ///
     /// # Errors
-    /// When 1Fichier did not store exactly this content after three attempts.
+    /// When 1Fichier did not store exactly this content after three attempts;
+    /// at once when the account is locked for longer than the caller waits.
     pub async fn store(
         self: &Arc<Self>,
+        scope: Scope,
         folder: i64,
         expected: Expected,
         content: Spooled,
         cancel: CancellationToken,
     ) -> Result<StoredFile, Error> {
-        let (outcome, receiver) = oneshot::channel();
+        self.client.budget().check(scope)?;
+        let (outcome, mut receiver) = oneshot::channel();
+        let id = self.next_item.fetch_add(1, Ordering::Relaxed);
         let start = {
             let mut folders = self.lock();
             let entry = folders.entry(folder).or_default();
-            entry.waiting.push_back(Item { expected, content, cancel, outcome });
+            entry.waiting.push_back(Item { id, expected, content, cancel, outcome });
             !std::mem::replace(&mut entry.collecting, true)
         };
         if start {
             tokio::spawn(Arc::clone(self).collect(folder));
         }
+        tokio::select! {
+            biased;
+            outcome = &mut receiver => return outcome.unwrap_or_else(|_| Err(stopped())),
+            error = self.client.budget().locked_out(scope) => {
+                if self.take_back(folder, id) {
+                    return Err(error);
+                }
+            }
+        }
+        // It has left: transfers go on while the account is locked.
         receiver.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    fn take_back(&self, folder: i64, id: u64) -> bool {
+        let mut folders = self.lock();
+        let Some(entry) = folders.get_mut(&folder) else { return false };
+        let before = entry.waiting.len();
+        entry.waiting.retain(|item| item.id != id);
+        entry.waiting.len() < before
     }
 
     /// Takes groups until nothing waits for the folder.

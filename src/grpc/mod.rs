@@ -1,0 +1,12 @@
+//! The gRPC face: converts messages, keeps the rules of streams, and maps
+//! errors. What the operations mean is the backend's business.
+
+mod convert;
+mod deadline;
+mod get_stream;
+mod list_stream;
+mod put_stream;
+mod service;
+mod status;
+
+pub use service::StorageService;

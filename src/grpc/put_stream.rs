@@ -1,0 +1,121 @@
+//! The request stream of Put: header, chunks, commit.
+//!
+//! tonic shows a cancelled client stream as a clean end, so nothing counts
+//! before the commit came.
+
+use std::time::Duration;
+
+use tonic::{Status, Streaming};
+
+use super::convert;
+use super::deadline::{until_deadline, within};
+use super::status::status;
+use crate::backend::{Begun, PutOptions, PutSession, Remote, RemotePath, Remotes, Stored};
+use crate::error::{Error, Reason, Result};
+use crate::fichier::Scope;
+use crate::proto::put_request::Payload;
+use crate::proto::{Chunk, PutHeader, PutRequest};
+
+/// A client that sends nothing for so long is gone.
+const SILENCE: Duration = Duration::from_secs(300);
+
+fn violation(text: &str) -> Status {
+    status(&Error::new(Reason::ProtocolViolation, text).field("payload"))
+}
+
+async fn next(stream: &mut Streaming<PutRequest>) -> std::result::Result<Option<Payload>, Status> {
+    let message = tokio::time::timeout(SILENCE, stream.message()).await.map_err(|_| {
+        let text = format!("no message came for {} s; nothing was stored", SILENCE.as_secs());
+        status(&Error::new(Reason::UploadNotCommitted, text))
+    })??;
+    match message {
+        None => Ok(None),
+        Some(PutRequest { payload: Some(payload) }) => Ok(Some(payload)),
+        Some(PutRequest { payload: None }) => Err(violation("a message has no header, chunk or commit")),
+    }
+}
+
+/// Receives a file and stores it.
+pub(super) async fn receive(
+    remotes: &Remotes,
+    scope: Scope,
+    mut stream: Streaming<PutRequest>,
+) -> std::result::Result<Stored, Status> {
+    let header = match next(&mut stream).await? {
+        Some(Payload::Header(header)) => header,
+        Some(_) => return Err(violation("the first message must be the header")),
+        None => return Err(not_committed()),
+    };
+    let remote = remotes.get(&header.remote).map_err(|error| status(&error))?.clone();
+    let mut session = match within(scope, &remote, begin(&remote, scope, header)).await? {
+        Begun::Session(session) => session,
+        Begun::Replayed(stored) => return Ok(stored),
+    };
+    loop {
+        let payload = tokio::select! {
+            payload = next(&mut stream) => payload?,
+            expired = until_deadline::<()>(scope, std::future::pending()) => return Err(expired.err().unwrap_or_else(not_committed)),
+        };
+        match payload {
+            Some(Payload::Chunk(chunk)) => until_deadline(scope, take(&mut session, chunk)).await?,
+            Some(Payload::Commit(commit)) => {
+                let sums = convert::checksums("commit.checksums", commit.checksums);
+                let commit = async {
+                    let size = convert::to_u64("commit.size", commit.size)?;
+                    session.commit(scope, size, &sums?).await
+                };
+                return until_deadline(scope, commit).await;
+            }
+            Some(Payload::Header(_)) => return Err(violation("a second header came")),
+            None => return Err(not_committed()),
+        }
+    }
+}
+
+fn not_committed() -> Status {
+    status(&Error::new(
+        Reason::UploadNotCommitted,
+        "the stream ended without its commit message; nothing was stored",
+    ))
+}
+
+async fn begin(remote: &Remote, scope: Scope, header: PutHeader) -> Result<Begun> {
+    let path = RemotePath::parse(&header.path)?;
+    let options = PutOptions {
+        size: header.size.map(|size| convert::to_u64("header.size", size)).transpose()?,
+        mode: convert::write_mode(header.write_mode)?,
+        if_match: convert::none_if_empty(header.if_match_etag),
+        create_parents: header.create_parents.unwrap_or(true),
+        checksums: convert::checksums("header.checksums", header.checksums)?,
+        request_id: convert::none_if_empty(header.request_id),
+    };
+    remote.put(scope, &path, options).await
+}
+
+async fn take(session: &mut PutSession, chunk: Chunk) -> Result<()> {
+    let offset = convert::to_u64("chunk.offset", chunk.offset)?;
+    if offset != session.received() {
+        let what = if offset > session.received() { "a gap" } else { "an overlap" };
+        return Err(Error::new(
+            Reason::ProtocolViolation,
+            format!("chunk at offset {offset} leaves {what}: {} was expected; nothing was stored", session.received()),
+        )
+        .field("chunk.offset"));
+    }
+    if chunk.data.len() > convert::MAX_CHUNK {
+        return Err(Error::invalid_field(
+            "chunk.data",
+            format_args!("{} bytes; at most {} are allowed", chunk.data.len(), convert::MAX_CHUNK),
+        ));
+    }
+    if let Some(expected) = chunk.crc32c
+        && crc32c::crc32c(&chunk.data) != expected
+    {
+        return Err(Error::new(
+            Reason::ChecksumMismatch,
+            format!("the chunk at offset {offset} does not have its CRC-32C; nothing was stored"),
+        )
+        .field("chunk.crc32c"));
+    }
+    session.write(chunk.data).await
+}
