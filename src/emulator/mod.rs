@@ -38,6 +38,7 @@ mod listing;
 mod misc;
 mod multipart;
 mod names;
+mod parts;
 mod refusal;
 mod seconds;
 mod server;

@@ -11,31 +11,26 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::body::{self, Job};
+use super::body;
 use super::end;
 use super::fault::FaultKind;
 use super::http::{Abort, Answer, Outcome, header, node_refusal, page, parameters, redirect};
-use super::multipart::{Event, Parser, boundary};
+use super::multipart::boundary;
 use super::names;
+use super::parts::{Failed, NO_FILE, Reader};
 use super::server::{Peer, arrive, plain_fault};
 use super::state::{Emission, Link, Shared, State};
 use super::store::{DOMAINS, File};
 use super::v1::authenticate;
 
-/// The most files in one upload [API §4.2].
-const MOST_FILES: usize = 500;
 /// The most bytes in one upload [API §4.1].
 const LARGEST_UPLOAD: u64 = 500_000_000_000;
 /// The largest file of a guest [API §4.4].
 const GUEST_FILE_LIMIT: u64 = 5_000_000_000;
-/// The longest value of a plain field, in bytes. A limit of the emulator.
-const LONGEST_FIELD: usize = 64 * 1024;
 /// Pieces between the connection and the writing thread. With hyper's buffer this bounds the
 /// memory of an upload.
 const PIECES: usize = 16;
 
-/// The answer to bodies that are not understood.
-const NO_FILE: &str = "Pas de fichier trouvé dans l'envoi";
 /// The answer of a node with trouble.
 const NODE_TROUBLE: &str = "Ne peut ouvrir le fichier destination";
 
@@ -119,15 +114,6 @@ struct Received {
     fields: BTreeMap<String, String>,
     /// Names as sent, and contents.
     files: Vec<(String, Arc<body::Body>)>,
-}
-
-/// Why nothing is stored.
-#[derive(Debug)]
-enum Failed {
-    /// A page says why.
-    Refused(String),
-    /// The emulator itself is in trouble.
-    Broken,
 }
 
 impl Upload {
@@ -424,74 +410,6 @@ fn incoming_folder(shared: &Shared, state: &mut State, owner: usize) -> u64 {
         account.incoming = Some(id);
     }
     id
-}
-
-/// Sorts the parts of a body: fields are kept, contents go to the writing thread.
-#[derive(Debug)]
-struct Reader {
-    parser: Parser,
-    jobs: mpsc::Sender<Job>,
-    fields: BTreeMap<String, String>,
-    names: Vec<String>,
-    field: Option<(String, Vec<u8>)>,
-    events: Vec<Event>,
-}
-
-impl Reader {
-    fn new(boundary: &str, jobs: mpsc::Sender<Job>) -> Reader {
-        Reader {
-            parser: Parser::new(boundary),
-            jobs,
-            fields: BTreeMap::new(),
-            names: Vec::new(),
-            field: None,
-            events: Vec::new(),
-        }
-    }
-
-    async fn read(&mut self, data: bytes::Bytes) -> Result<(), Failed> {
-        let refused = || Failed::Refused(NO_FILE.to_owned());
-        let mut events = std::mem::take(&mut self.events);
-        self.parser.push(data, &mut events).map_err(|_| refused())?;
-        for event in events.drain(..) {
-            let job = match event {
-                Event::Begin(part) => match part.filename {
-                    Some(name) if part.name == "file[]" => {
-                        if self.names.len() == MOST_FILES {
-                            return Err(Failed::Refused("Trop de fichiers".to_owned()));
-                        }
-                        self.names.push(name);
-                        Job::Begin
-                    }
-                    None if part.name != "file[]" => {
-                        self.field = Some((part.name, Vec::new()));
-                        continue;
-                    }
-                    _ => return Err(refused()),
-                },
-                Event::Data(data) => match &mut self.field {
-                    Some((_, value)) if value.len() + data.len() <= LONGEST_FIELD => {
-                        value.extend_from_slice(&data);
-                        continue;
-                    }
-                    Some(_) => return Err(refused()),
-                    None => Job::Data(data),
-                },
-                Event::End => match self.field.take() {
-                    Some((name, value)) => {
-                        let value = String::from_utf8_lossy(&value).into_owned();
-                        self.fields.insert(name, value);
-                        continue;
-                    }
-                    None => Job::End,
-                },
-            };
-            // The thread ends early only when it cannot write; the result says so.
-            self.jobs.send(job).await.map_err(|_| Failed::Broken)?;
-        }
-        self.events = events;
-        Ok(())
-    }
 }
 
 /// Counts an upload while its body is being received.

@@ -1,6 +1,11 @@
 //! The emulator driven over HTTP, as any client would.
 
 mod basics;
+mod faults;
+mod limits;
+mod switches;
+mod tokens;
+mod web;
 
 use std::time::Duration;
 
@@ -81,9 +86,13 @@ impl Rig {
     }
 
     fn post(&self, endpoint: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.post_with(DEMO_API_KEY, endpoint, body)
+    }
+
+    fn post_with(&self, key: &str, endpoint: &str, body: &Value) -> reqwest::RequestBuilder {
         self.http
             .post(format!("{}/v1/{endpoint}.cgi", self.base))
-            .header("authorization", format!("Bearer {DEMO_API_KEY}"))
+            .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json")
             .body(body.to_string())
     }
@@ -203,8 +212,7 @@ fn form(did: u64, files: &[(&str, &str)]) -> String {
     body
 }
 
-/// Lets the runtime's time pass. Sockets are given some real time first, so that nothing that is
-/// still on its way is overtaken.
+/// Lets the runtime's time pass.
 async fn pass(seconds: u64) {
     tokio::time::advance(Duration::from_secs(seconds)).await;
 }
