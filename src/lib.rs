@@ -1,11 +1,31 @@
-//! A gRPC server that offers one storage-backend service over the 1Fichier HTTP API.
+//! A gRPC server that offers one storage-backend service over the 1Fichier
+//! HTTP API.
+//!
+//! A module uses only what stands below it:
+//!
+//! ```text
+//! cli (client commands)        server (listeners, health, shutdown)
+//!      │                            │
+//!      └──────────────────────── grpc (the face: convert, stream, map errors)
+//!                                   │
+//!                                backend (rclone's operations on paths)
+//!                                   │
+//!                         catalog ── transfer (tree in memory; moving content)
+//!                                   │
+//!                                fichier (typed client, request budget)
+//!
+//! config, encoding, error, proto: leaves that all may use
+//! emulator: stands alone; used by `serve --emulator` and tests
+//! ```
 
+pub mod backend;
+pub mod catalog;
+pub mod config;
 pub mod emulator;
 pub mod encoding;
 pub mod error;
 pub mod fichier;
-pub mod transfer;
-pub mod backend;
-pub mod catalog;
 pub mod grpc;
 pub mod proto;
+pub mod server;
+pub mod transfer;

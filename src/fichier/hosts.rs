@@ -54,6 +54,11 @@ impl Hosts {
         }
     }
 
+    /// Whether the API is an emulator on this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+
     pub(crate) fn api(&self, endpoint: &str) -> Url {
         let mut url = self.api.clone();
         url.set_path(&format!("{}{endpoint}.cgi", self.api.path()));

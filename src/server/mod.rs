@@ -1,0 +1,194 @@
+//! The running server: the account behind it, its listeners, its health, and
+//! how it stops.
+
+mod listen;
+mod state_dir;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server as Tonic;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::backend::{Account, AccountSettings, Remote, Remotes};
+use crate::catalog;
+use crate::config::{Config, Upstream};
+use crate::emulator::{self, Emulator};
+use crate::fichier::{ApiKey, Hosts};
+use crate::grpc::StorageService;
+use crate::proto::storage_backend_server::StorageBackendServer;
+use crate::proto::{DESCRIPTORS, PACKAGE};
+use crate::transfer::{SpoolDir, UploadLimits};
+
+use listen::Bound;
+pub use state_dir::StateDir;
+
+/// The service name in health checks.
+const SERVICE: &str = "pluton.storage.v1.StorageBackend";
+// What an unread stream may hold. All streams of a connection together may
+// hold more than is ever unread: uploads are read or refused at once.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 32 << 20;
+const MAX_FRAME: u32 = 256 << 10;
+const MAX_STREAMS: u32 = 1_000;
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<String>,
+    instance_id: String,
+    stop: watch::Sender<bool>,
+    listeners: JoinSet<Result<(), tonic::transport::Error>>,
+    health: HealthReporter,
+    tasks: TaskTracker,
+    grace: Duration,
+    // Dropped last: sockets, files and the emulated account go with them.
+    sockets: Vec<PathBuf>,
+    _emulator: Option<Emulator>,
+    _state: StateDir,
+}
+
+impl Server {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// One line that says what is wrong and what to do.
+    pub async fn start(config: Config) -> Result<Self, String> {
+        let state = StateDir::open(config.state_dir.as_deref())?;
+        let mut emulator = None;
+        let (hosts, key) = match config.upstream {
+            Upstream::Api { hosts, key } => (hosts, key),
+            Upstream::Emulator => {
+                let started = Emulator::start(emulator::Options::default())
+                    .await
+                    .map_err(|error| format!("cannot start the emulator: {error}"))?;
+                let hosts = Hosts::new(&started.api_url())?;
+                emulator = Some(started);
+                (hosts, ApiKey::new(emulator::DEMO_API_KEY)?)
+            }
+        };
+        let tasks = TaskTracker::new();
+        let settings = AccountSettings {
+            hosts,
+            key,
+            limits: config.limits,
+            catalog: catalog::Settings { freshness: config.freshness, ..catalog::Settings::default() },
+            uploads: UploadLimits { connections: config.uploads, ..UploadLimits::default() },
+            downloads: config.downloads,
+        };
+        let spool = SpoolDir::new(state.spool(), config.spool_bytes);
+        let account = Account::new(settings, spool, tasks.clone()).map_err(|error| error.to_string())?;
+        let remotes = Remotes::new(vec![Remote::new(&config.remote_name, account, config.encoding)]);
+
+        let mut bound = Vec::new();
+        for address in &config.grpc_listen {
+            bound.push(Bound::new(address).await?);
+        }
+        let instance_id = uuid::Uuid::new_v4().to_string();
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_service_status(SERVICE, ServingStatus::Serving).await;
+        let unusable = |error| format!("the compiled descriptors are unusable: {error}");
+        let (stop, stopped) = watch::channel(false);
+        let mut server = Self {
+            addresses: bound.iter().map(Bound::address).collect(),
+            sockets: bound.iter().filter_map(Bound::socket).collect(),
+            stop,
+            listeners: JoinSet::new(),
+            health,
+            tasks,
+            grace: config.shutdown_grace,
+            instance_id: instance_id.clone(),
+            _emulator: emulator,
+            _state: state,
+        };
+        for bound in bound {
+            let storage = StorageBackendServer::new(StorageService::new(remotes.clone(), instance_id.clone()));
+            let router = Tonic::builder()
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_frame_size(MAX_FRAME)
+                .max_concurrent_streams(MAX_STREAMS)
+                .http2_keepalive_interval(Some(KEEPALIVE))
+                .http2_keepalive_timeout(Some(KEEPALIVE))
+                .add_service(storage)
+                .add_service(health_service.clone())
+                .add_service(reflection().build_v1().map_err(unusable)?)
+                .add_service(reflection().build_v1alpha().map_err(unusable)?);
+            let mut stopped = stopped.clone();
+            let signal = async move {
+                // The sender is dropped with the server, which is a stop too.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            match bound {
+                Bound::Tcp(listener, _) => {
+                    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+                    server.listeners.spawn(router.serve_with_incoming_shutdown(incoming, signal));
+                }
+                Bound::Unix(listener, _) => {
+                    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+                    server.listeners.spawn(router.serve_with_incoming_shutdown(incoming, signal));
+                }
+            }
+        }
+        Ok(server)
+    }
+
+    /// Where it listens, with the ports that were chosen.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The emulated account, where there is one.
+    pub fn emulator(&self) -> Option<emulator::Control> {
+        self._emulator.as_ref().map(Emulator::control)
+    }
+
+    /// One line for the program that started this one.
+    pub fn ready_line(&self) -> String {
+        serde_json::json!({
+            "ready": true,
+            "address": self.addresses.first(),
+            "addresses": self.addresses,
+            "version": env!("CARGO_PKG_VERSION"),
+            "api_packages": [PACKAGE],
+            "instance_id": self.instance_id,
+            "pid": std::process::id(),
+        })
+        .to_string()
+    }
+
+    /// Refuses new work and waits for the transfers in flight, but no longer
+    /// than the grace time.
+    pub async fn stop(mut self) {
+        self.health.set_service_status(SERVICE, ServingStatus::NotServing).await;
+        self.health.set_service_status("", ServingStatus::NotServing).await;
+        self.stop.send_replace(true);
+        self.tasks.close();
+        let drain = async {
+            while self.listeners.join_next().await.is_some() {}
+            self.tasks.wait().await;
+        };
+        if tokio::time::timeout(self.grace, drain).await.is_err() {
+            tracing::warn!(seconds = self.grace.as_secs(), "some calls did not end in the grace time and are cut off");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            let _ = std::fs::remove_file(socket);
+        }
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
