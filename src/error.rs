@@ -96,7 +96,8 @@ impl Error {
     /// An error with a text that says what failed and what to do.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         // UNAVAILABLE always tells when to come back.
-        let retry_after = (reason.code() == tonic::Code::Unavailable).then_some(DEFAULT_RETRY_DELAY);
+        let retry_after =
+            (reason.code() == tonic::Code::Unavailable).then_some(DEFAULT_RETRY_DELAY);
         Self(Arc::new(Inner {
             reason,
             message: message.into(),
@@ -173,7 +174,12 @@ impl Error {
 
     /// A path or name that is not allowed.
     pub fn invalid_path(path: &str, why: impl fmt::Display) -> Self {
-        Self::new(Reason::InvalidPath, format!("{path:?} is not a usable path: {why}")).at(path).field("path")
+        Self::new(
+            Reason::InvalidPath,
+            format!("{path:?} is not a usable path: {why}"),
+        )
+        .at(path)
+        .field("path")
     }
 
     /// A field with a value that is not allowed.
@@ -188,23 +194,38 @@ impl Error {
 
     /// A directory that certainly does not exist.
     pub fn directory_not_found(path: &str) -> Self {
-        Self::new(Reason::DirectoryNotFound, format!("there is no directory {path:?}")).at(path)
+        Self::new(
+            Reason::DirectoryNotFound,
+            format!("there is no directory {path:?}"),
+        )
+        .at(path)
     }
 
     /// A directory where a file is expected.
     pub fn is_a_directory(path: &str) -> Self {
         let shown = if path.is_empty() { "the root" } else { path };
-        Self::new(Reason::IsADirectory, format!("{shown:?} is a directory, and a file is needed")).at(path)
+        Self::new(
+            Reason::IsADirectory,
+            format!("{shown:?} is a directory, and a file is needed"),
+        )
+        .at(path)
     }
 
     /// A file where a directory is expected.
     pub fn not_a_directory(path: &str) -> Self {
-        Self::new(Reason::NotADirectory, format!("{path:?} is a file, and a directory is needed")).at(path)
+        Self::new(
+            Reason::NotADirectory,
+            format!("{path:?} is a file, and a directory is needed"),
+        )
+        .at(path)
     }
 
     /// A defect of this program.
     pub fn internal(what: impl fmt::Display) -> Self {
-        Self::new(Reason::InternalError, format!("{what}; this is a defect of pluton-fichier, please report it"))
+        Self::new(
+            Reason::InternalError,
+            format!("{what}; this is a defect of pluton-fichier, please report it"),
+        )
     }
 }
 

@@ -21,7 +21,13 @@ struct Cli {
     command: Command,
 
     /// What to log, for example info or debug,h2=info.
-    #[arg(long, global = true, env = "PLUTON_FICHIER_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(
+        long,
+        global = true,
+        env = "PLUTON_FICHIER_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     log: String,
 
     /// How to log.
@@ -45,9 +51,13 @@ enum Command {
 
 fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Text => builder
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
         LogFormat::Json => builder.json().init(),
     }
     Ok(())

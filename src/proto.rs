@@ -1,6 +1,12 @@
 //! The contract, as generated from `proto/`.
 
-#[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all, reason = "generated code")]
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated code"
+)]
 mod generated {
     tonic::include_proto!("pluton.storage.v1");
 }

@@ -75,7 +75,10 @@ impl Remote {
             (hot, cold) => Some(hot.unwrap_or(0) + cold.unwrap_or(0)),
         };
         // `available_*` is what is left, negative when over quota ([API §19]).
-        let free = info.available_storage.or(info.available_cold_storage).map(|left| left.max(0));
+        let free = info
+            .available_storage
+            .or(info.available_cold_storage)
+            .map(|left| left.max(0));
         let total = info
             .default_quota
             .filter(|quota| *quota > 0)
@@ -88,14 +91,34 @@ impl Remote {
             }
         };
         tell("plan", info.offer.map(plan));
-        tell("subscription_end", info.subscription_end.and_then(|at| {
-            jiff::Timestamp::from_second(at).ok().map(|at| at.to_string())
-        }));
-        tell("hot_storage_bytes", info.hot_storage.map(|bytes| bytes.to_string()));
-        tell("cold_storage_bytes", info.cold_storage.map(|bytes| bytes.to_string()));
+        tell(
+            "subscription_end",
+            info.subscription_end.and_then(|at| {
+                jiff::Timestamp::from_second(at)
+                    .ok()
+                    .map(|at| at.to_string())
+            }),
+        );
+        tell(
+            "hot_storage_bytes",
+            info.hot_storage.map(|bytes| bytes.to_string()),
+        );
+        tell(
+            "cold_storage_bytes",
+            info.cold_storage.map(|bytes| bytes.to_string()),
+        );
         tell("cdn_credits_gb", info.cdn);
         tell("over_quota", info.over_quota.then(|| "1".to_owned()));
-        tell("upload_forbidden", info.upload_forbidden.then(|| "1".to_owned()));
-        Ok(Quota { total, used, free, account, as_of })
+        tell(
+            "upload_forbidden",
+            info.upload_forbidden.then(|| "1".to_owned()),
+        );
+        Ok(Quota {
+            total,
+            used,
+            free,
+            account,
+            as_of,
+        })
     }
 }

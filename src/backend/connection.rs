@@ -43,29 +43,54 @@ impl Remote {
         let start = Instant::now();
         let user = self.user(scope).await;
         let elapsed = start.elapsed();
-        let check = |name, state, elapsed| Check { name, state, elapsed };
+        let check = |name, state, elapsed| Check {
+            name,
+            state,
+            elapsed,
+        };
         let failure = user.as_ref().err();
         let reason = failure.map(Error::reason);
         let mut checks = Vec::new();
 
-        let unreachable = matches!(reason, Some(Reason::UpstreamUnavailable | Reason::UpstreamProtocol));
+        let unreachable = matches!(
+            reason,
+            Some(Reason::UpstreamUnavailable | Reason::UpstreamProtocol)
+        );
         checks.push(match failure {
-            Some(error) if unreachable => check("reachable", CheckState::Failed(error.clone()), elapsed),
+            Some(error) if unreachable => {
+                check("reachable", CheckState::Failed(error.clone()), elapsed)
+            }
             _ => check("reachable", CheckState::Passed, elapsed),
         });
         let refused = reason == Some(Reason::UpstreamCredentialsRejected);
         let locked = reason == Some(Reason::UpstreamLocked);
         checks.push(match failure {
-            Some(error) if refused => check("credentials", CheckState::Failed(error.clone()), elapsed),
-            _ if unreachable => check("credentials", skipped("1Fichier cannot be reached"), Duration::ZERO),
-            Some(_) if locked => check("credentials", skipped("1Fichier tells nothing about the account now"), Duration::ZERO),
+            Some(error) if refused => {
+                check("credentials", CheckState::Failed(error.clone()), elapsed)
+            }
+            _ if unreachable => check(
+                "credentials",
+                skipped("1Fichier cannot be reached"),
+                Duration::ZERO,
+            ),
+            Some(_) if locked => check(
+                "credentials",
+                skipped("1Fichier tells nothing about the account now"),
+                Duration::ZERO,
+            ),
             _ => check("credentials", CheckState::Passed, Duration::ZERO),
         });
         checks.push(match &user {
-            Ok(known) => check("plan", plan_state(known.info.offer, known.info.upload_forbidden), Duration::ZERO),
-            Err(_) if unreachable || refused || locked => {
-                check("plan", skipped("1Fichier tells nothing about the account now"), Duration::ZERO)
-            }
+            Ok(known) => check(
+                "plan",
+                plan_state(known.info.offer, known.info.upload_forbidden),
+                Duration::ZERO,
+            ),
+            Err(_) if unreachable || refused || locked => check(
+                "plan",
+                skipped("1Fichier tells nothing about the account now"),
+                Duration::ZERO,
+            ),
             Err(error) => check("plan", CheckState::Failed(error.clone()), Duration::ZERO),
         });
 
@@ -74,7 +99,10 @@ impl Remote {
             skipped("the account cannot be used")
         } else {
             // A listing is allowed once in 30 s; one from before is as good.
-            match self.snapshot(scope, ROOT, Some(Duration::from_secs(60))).await {
+            match self
+                .snapshot(scope, ROOT, Some(Duration::from_secs(60)))
+                .await
+            {
                 Ok(_) => CheckState::Passed,
                 Err(error) => CheckState::Failed(error),
             }
@@ -101,7 +129,10 @@ impl Remote {
         let path = RemotePath::parse(&name)?;
         let content = bytes::Bytes::from(name.clone().into_bytes());
         let size = content.len() as u64;
-        let options = PutOptions { size: Some(size), ..PutOptions::default() };
+        let options = PutOptions {
+            size: Some(size),
+            ..PutOptions::default()
+        };
         let Begun::Session(mut session) = self.put(scope, &path, options).await? else {
             return Err(Error::internal("a write without a request id was replayed"));
         };
@@ -109,7 +140,14 @@ impl Remote {
         session.commit(scope, size, &[]).await?;
         let outcome = self.read_back(scope, &path, &content).await;
         let removed = self
-            .delete(scope, &[super::DeleteTarget { path, if_match: None }], true)
+            .delete(
+                scope,
+                &[super::DeleteTarget {
+                    path,
+                    if_match: None,
+                }],
+                true,
+            )
             .await
             .into_iter()
             .collect::<Result<Vec<_>>>();
@@ -117,7 +155,16 @@ impl Remote {
     }
 
     async fn read_back(&self, scope: Scope, path: &RemotePath, content: &[u8]) -> Result<()> {
-        let mut read = self.read(scope, path, ReadOptions { verify: true, ..ReadOptions::default() }).await?;
+        let mut read = self
+            .read(
+                scope,
+                path,
+                ReadOptions {
+                    verify: true,
+                    ..ReadOptions::default()
+                },
+            )
+            .await?;
         let mut back = Vec::new();
         while let Some((_, data)) = read.next().await? {
             back.extend_from_slice(&data);
@@ -126,7 +173,11 @@ impl Remote {
         if back == content {
             return Ok(());
         }
-        Err(Error::new(Reason::StoredContentCorrupt, "a test file came back with another content").at(path.as_str()))
+        Err(Error::new(
+            Reason::StoredContentCorrupt,
+            "a test file came back with another content",
+        )
+        .at(path.as_str()))
     }
 }
 
@@ -134,7 +185,10 @@ fn plan_state(offer: Option<i64>, upload_forbidden: bool) -> CheckState {
     match offer {
         Some(0) => CheckState::Failed(Error::new(
             Reason::UpstreamPlanRequired,
-            format!("the account's plan is {}; 1Fichier's API needs Premium or Access", plan(0)),
+            format!(
+                "the account's plan is {}; 1Fichier's API needs Premium or Access",
+                plan(0)
+            ),
         )),
         _ if upload_forbidden => CheckState::Failed(Error::new(
             Reason::UpstreamAccessDenied,

@@ -26,7 +26,12 @@ const QUESTIONS: usize = 5;
 
 impl Remote {
     /// Removes files; one result for each target, in order.
-    pub async fn delete(&self, scope: Scope, targets: &[DeleteTarget], allow_missing: bool) -> Vec<Result<()>> {
+    pub async fn delete(
+        &self,
+        scope: Scope,
+        targets: &[DeleteTarget],
+        allow_missing: bool,
+    ) -> Vec<Result<()>> {
         let mut results: Vec<Result<()>> = Vec::with_capacity(targets.len());
         // By URL: the folder, and the targets that named the file.
         let mut wanted: HashMap<String, (i64, Vec<usize>)> = HashMap::new();
@@ -59,9 +64,13 @@ impl Remote {
         let scope = scope.with_priority(Priority::Delete);
         for batch in order.chunks(BATCH) {
             for (url, outcome) in self.remove_batch(scope, batch).await {
-                let Some((folder, indices)) = wanted.get(&url) else { continue };
+                let Some((folder, indices)) = wanted.get(&url) else {
+                    continue;
+                };
                 let gone = matches!(&outcome, Ok(()))
-                    || outcome.as_ref().is_err_and(|error| error.kind() == Kind::NotFound);
+                    || outcome
+                        .as_ref()
+                        .is_err_and(|error| error.kind() == Kind::NotFound);
                 if gone {
                     self.account.catalog.file_removed(*folder, &url);
                 }
@@ -70,7 +79,9 @@ impl Remote {
                     results[*index] = match &outcome {
                         Ok(()) => Ok(()),
                         Err(error) if error.kind() == Kind::NotFound && allow_missing => Ok(()),
-                        Err(error) if error.kind() == Kind::NotFound => Err(Error::file_not_found(path.as_str())),
+                        Err(error) if error.kind() == Kind::NotFound => {
+                            Err(Error::file_not_found(path.as_str()))
+                        }
                         Err(error) => Err(error.clone()).at_path(path),
                     };
                 }
@@ -105,7 +116,11 @@ impl Remote {
 
     /// One batch, until each of its files is known to be removed, to be gone
     /// already (NotFound), or to be refused.
-    async fn remove_batch(&self, scope: Scope, urls: &[String]) -> Vec<(String, Result<(), fichier::Error>)> {
+    async fn remove_batch(
+        &self,
+        scope: Scope,
+        urls: &[String],
+    ) -> Vec<(String, Result<(), fichier::Error>)> {
         let client = &self.account.client;
         let mut results = Vec::with_capacity(urls.len());
         let mut parts = vec![urls.to_vec()];
@@ -115,7 +130,10 @@ impl Remote {
             let removal = match client.remove_files(scope, &part).await {
                 Ok(removal) => removal,
                 // One bad file may have made 1Fichier refuse all ([API §J11]).
-                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Refused | Kind::Access) && part.len() > 1 => {
+                Err(error)
+                    if matches!(error.kind(), Kind::NotFound | Kind::Refused | Kind::Access)
+                        && part.len() > 1 =>
+                {
                     let (left, right) = part.split_at(part.len() / 2);
                     parts.push(right.to_vec());
                     parts.push(left.to_vec());
@@ -126,9 +144,13 @@ impl Remote {
                     continue;
                 }
             };
-            let all = removal.removed.is_none_or(|removed| removed >= part.len() as u64) && removal.urls.is_empty();
-            let (done, left): (Vec<_>, Vec<_>) =
-                part.into_iter().partition(|url| all || removal.urls.iter().any(|removed| same_file(removed, url)));
+            let all = removal
+                .removed
+                .is_none_or(|removed| removed >= part.len() as u64)
+                && removal.urls.is_empty();
+            let (done, left): (Vec<_>, Vec<_>) = part
+                .into_iter()
+                .partition(|url| all || removal.urls.iter().any(|removed| same_file(removed, url)));
             let progress = !done.is_empty();
             results.extend(done.into_iter().map(|url| (url, Ok(()))));
             if left.is_empty() {
@@ -157,7 +179,10 @@ impl Remote {
 }
 
 fn is_missing(error: &Error) -> bool {
-    matches!(error.reason(), Reason::FileNotFound | Reason::DirectoryNotFound)
+    matches!(
+        error.reason(),
+        Reason::FileNotFound | Reason::DirectoryNotFound
+    )
 }
 
 fn same_file(left: &str, right: &str) -> bool {

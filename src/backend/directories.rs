@@ -24,7 +24,12 @@ impl Remote {
     /// NOT_A_DIRECTORY when a file stands in the way, DIRECTORY_NOT_FOUND when
     /// a parent is missing and must not be made. A refusal by 1Fichier is an
     /// error and never the root.
-    pub async fn mkdir(&self, scope: Scope, path: &RemotePath, create_parents: bool) -> Result<(Entry, bool)> {
+    pub async fn mkdir(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        create_parents: bool,
+    ) -> Result<(Entry, bool)> {
         if path.is_root() {
             return Ok((Entry::root(), false));
         }
@@ -36,13 +41,24 @@ impl Remote {
         self.make_folders(scope, path, &mut made).await?;
         let entry = match self.find_directory(scope, path).await? {
             Some(folder) => Entry::directory(path.clone(), &folder),
-            None => return Err(Error::internal("a directory that was made is not in the catalog").at(path.as_str())),
+            None => {
+                return Err(
+                    Error::internal("a directory that was made is not in the catalog")
+                        .at(path.as_str()),
+                );
+            }
         };
         Ok((entry, !made.is_empty()))
     }
 
-    async fn find_directory(&self, scope: Scope, path: &RemotePath) -> Result<Option<FolderRecord>> {
-        let Some((parent, name)) = path.split() else { return Ok(None) };
+    async fn find_directory(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+    ) -> Result<Option<FolderRecord>> {
+        let Some((parent, name)) = path.split() else {
+            return Ok(None);
+        };
         let parent = self.folder_id(scope, &parent, None).await?;
         let snapshot = self.snapshot(scope, parent, None).await.at_path(path)?;
         Ok(snapshot.content.find_folder(self.codec, name).cloned())
@@ -50,7 +66,12 @@ impl Remote {
 
     /// The id of a folder, made with its parents where missing. What was made
     /// is told even when it fails half-way.
-    pub(super) async fn make_folders(&self, scope: Scope, path: &RemotePath, made: &mut Made) -> Result<i64> {
+    pub(super) async fn make_folders(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        made: &mut Made,
+    ) -> Result<i64> {
         let (mut folder, depth) = match self.walk(scope, path, None).await? {
             Walk::Folder(id) => return Ok(id),
             Walk::File(file) => return Err(Error::not_a_directory(file.as_str())),
@@ -71,7 +92,13 @@ impl Remote {
         Ok(folder)
     }
 
-    async fn make_folder(&self, scope: Scope, parent: i64, segment: &str, path: &RemotePath) -> Result<(i64, bool)> {
+    async fn make_folder(
+        &self,
+        scope: Scope,
+        parent: i64,
+        segment: &str,
+        path: &RemotePath,
+    ) -> Result<(i64, bool)> {
         let name = self.stored_name(path, segment)?;
         // Creations in one folder one after the other: 1Fichier may make two
         // folders of one name ([API §J2]).
@@ -80,13 +107,22 @@ impl Remote {
         if let Some(folder) = snapshot.content.find_folder(self.codec, segment) {
             return Ok((folder.id, false));
         }
-        let made = self.account.client.make_folder(scope.with_priority(Priority::Upload), parent, &name).await;
+        let made = self
+            .account
+            .client
+            .make_folder(scope.with_priority(Priority::Upload), parent, &name)
+            .await;
         let error = match made {
             Ok((id, stored)) if stored == name => {
                 let time = jiff::Timestamp::now().as_second();
                 self.account.catalog.folder_made(
                     parent,
-                    FolderRecord { id, name, time: Some(time), password: false },
+                    FolderRecord {
+                        id,
+                        name,
+                        time: Some(time),
+                        password: false,
+                    },
                 );
                 return Ok((id, true));
             }
@@ -104,7 +140,8 @@ impl Remote {
         };
         // Perhaps it exists after all: made by somebody else, or by this very
         // call whose answer was lost.
-        let perhaps = error.outcome_unknown() || matches!(error.kind(), Kind::Refused | Kind::NoChange);
+        let perhaps =
+            error.outcome_unknown() || matches!(error.kind(), Kind::Refused | Kind::NoChange);
         if perhaps && let Some(id) = self.look_again(scope, parent, segment).await? {
             return Ok((id, error.outcome_unknown()));
         }
@@ -112,7 +149,11 @@ impl Remote {
             // The parent is gone: what is remembered of it is wrong.
             self.account.catalog.doubt(parent);
             self.doubt_way_to(scope, path).await;
-            return Err(Error::directory_not_found(&path.split().map_or(String::new(), |(parent, _)| parent.to_string())));
+            return Err(Error::directory_not_found(
+                &path
+                    .split()
+                    .map_or(String::new(), |(parent, _)| parent.to_string()),
+            ));
         }
         Err(error).at_path(path)
     }
@@ -122,7 +163,10 @@ impl Remote {
     async fn look_again(&self, scope: Scope, parent: i64, segment: &str) -> Result<Option<i64>> {
         let listing = self.account.client.list_folder(scope, parent).await?;
         self.account.catalog.doubt(parent);
-        let found = listing.folders.into_iter().filter(|folder| self.codec.to_segment(&folder.name) == segment);
+        let found = listing
+            .folders
+            .into_iter()
+            .filter(|folder| self.codec.to_segment(&folder.name) == segment);
         let found = found.min_by_key(|folder| folder.id).map(FolderRecord::from);
         if let Some(folder) = &found {
             self.account.catalog.folder_found(parent, folder.clone());
@@ -147,7 +191,12 @@ impl Remote {
     /// Only empty ones go.
     pub(super) async fn unmake(&self, made: Made) {
         for (parent, id) in made.into_iter().rev() {
-            match self.account.client.remove_folder(Scope::new(Priority::Delete), id).await {
+            match self
+                .account
+                .client
+                .remove_folder(Scope::new(Priority::Delete), id)
+                .await
+            {
                 Ok(()) => self.account.catalog.folder_removed(parent, id),
                 Err(error) => {
                     tracing::debug!(%error, "a folder made for a failed upload stays");
@@ -166,7 +215,13 @@ impl Remote {
         let Some((parent, _)) = path.split() else {
             return Err(Error::invalid_path("", "the root cannot be removed"));
         };
-        let missing = || if allow_missing { Ok(()) } else { Err(Error::directory_not_found(path.as_str())) };
+        let missing = || {
+            if allow_missing {
+                Ok(())
+            } else {
+                Err(Error::directory_not_found(path.as_str()))
+            }
+        };
         let folder = match self.find_directory(scope, path).await {
             Ok(Some(folder)) => folder,
             Ok(None) => {
@@ -180,8 +235,11 @@ impl Remote {
         };
         let parent = self.folder_id(scope, &parent, None).await?;
         let not_empty = || {
-            Error::new(Reason::DirectoryNotEmpty, format!("{path:?} is not empty; remove what is in it first"))
-                .at(path.as_str())
+            Error::new(
+                Reason::DirectoryNotEmpty,
+                format!("{path:?} is not empty; remove what is in it first"),
+            )
+            .at(path.as_str())
         };
         // What is remembered and fresh spares the call; what is not remembered
         // 1Fichier itself checks: it removes only empty folders ([API §18]).
@@ -200,10 +258,12 @@ impl Remote {
                     self.account.catalog.folder_removed(parent, folder.id);
                     return missing();
                 }
-                Kind::Refused if self.account.catalog.changed_lately(folder.id) => match waits.next() {
-                    Some(wait) => tokio::time::sleep(Duration::from_secs(*wait)).await,
-                    None => return Err(not_empty()),
-                },
+                Kind::Refused if self.account.catalog.changed_lately(folder.id) => {
+                    match waits.next() {
+                        Some(wait) => tokio::time::sleep(Duration::from_secs(*wait)).await,
+                        None => return Err(not_empty()),
+                    }
+                }
                 Kind::Refused => {
                     self.account.catalog.doubt(folder.id);
                     return Err(not_empty());
@@ -222,7 +282,12 @@ impl Remote {
         Ok(())
     }
 
-    async fn folder_is_listed(&self, scope: Scope, parent: i64, id: i64) -> Result<bool, fichier::Error> {
+    async fn folder_is_listed(
+        &self,
+        scope: Scope,
+        parent: i64,
+        id: i64,
+    ) -> Result<bool, fichier::Error> {
         let listing = self.account.client.list_folder(scope, parent).await?;
         Ok(listing.folders.iter().any(|folder| folder.id == id))
     }

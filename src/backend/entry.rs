@@ -44,7 +44,12 @@ impl Entry {
     pub(super) fn root() -> Self {
         Self::directory(
             RemotePath::root(),
-            &FolderRecord { id: ROOT, name: String::new(), time: None, password: false },
+            &FolderRecord {
+                id: ROOT,
+                name: String::new(),
+                time: None,
+                password: false,
+            },
         )
     }
 
@@ -76,7 +81,10 @@ impl Entry {
         let checksums = if file.whirlpool.is_empty() {
             Vec::new()
         } else {
-            vec![Checksum { algorithm: Algorithm::Whirlpool, hex: file.whirlpool.clone() }]
+            vec![Checksum {
+                algorithm: Algorithm::Whirlpool,
+                hex: file.whirlpool.clone(),
+            }]
         };
         Self {
             path,

@@ -63,7 +63,12 @@ impl Remote {
     ///
     /// # Errors
     /// DIRECTORY_NOT_FOUND, NOT_A_DIRECTORY.
-    pub async fn list(&self, scope: Scope, path: &RemotePath, options: ListOptions) -> Result<Listing> {
+    pub async fn list(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        options: ListOptions,
+    ) -> Result<Listing> {
         let id = self.folder_id(scope, path, options.staleness).await?;
         let page_size = match options.page_size {
             0 => DEFAULT_PAGE,
@@ -84,16 +89,26 @@ impl Remote {
         if let Some((after, _)) = &listing.options.after
             && !is_below(after, path)
         {
-            return Err(Error::new(Reason::PageTokenExpired, "the page token is of another listing").field("page_token"));
+            return Err(Error::new(
+                Reason::PageTokenExpired,
+                "the page token is of another listing",
+            )
+            .field("page_token"));
         }
-        let snapshot = self.snapshot(scope, id, listing.options.staleness).await.map_err(|error| error.at(path.as_str()))?;
+        let snapshot = self
+            .snapshot(scope, id, listing.options.staleness)
+            .await
+            .map_err(|error| error.at(path.as_str()))?;
         listing.enter(path, id, &snapshot);
         Ok(listing)
     }
 }
 
 fn is_below(path: &str, directory: &RemotePath) -> bool {
-    directory.is_root() || path.strip_prefix(directory.as_str()).is_some_and(|rest| rest.starts_with('/'))
+    directory.is_root()
+        || path
+            .strip_prefix(directory.as_str())
+            .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// How a directory relates to the place where a walk is taken up again.
@@ -109,7 +124,10 @@ enum Place {
 
 fn place(directory: &RemotePath, after: &str) -> Place {
     let parent = after.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let (mut mine, mut theirs) = (directory.segments(), parent.split('/').filter(|part| !part.is_empty()));
+    let (mut mine, mut theirs) = (
+        directory.segments(),
+        parent.split('/').filter(|part| !part.is_empty()),
+    );
     loop {
         match (mine.next(), theirs.next()) {
             (None, _) => return Place::Around,
@@ -117,7 +135,13 @@ fn place(directory: &RemotePath, after: &str) -> Place {
             // then this.
             (Some(_), None) => return Place::After,
             (Some(left), Some(right)) if left == right => {}
-            (Some(left), Some(right)) => return if left < right { Place::Before } else { Place::After },
+            (Some(left), Some(right)) => {
+                return if left < right {
+                    Place::Before
+                } else {
+                    Place::After
+                };
+            }
         }
     }
 }
@@ -128,7 +152,9 @@ impl Listing {
         if !self.visited.insert(id) {
             return;
         }
-        self.as_of = Some(self.as_of.map_or(snapshot.as_of.time, |oldest| oldest.min(snapshot.as_of.time)));
+        self.as_of = Some(self.as_of.map_or(snapshot.as_of.time, |oldest| {
+            oldest.min(snapshot.as_of.time)
+        }));
         let codec = self.remote.codec;
         let mut folders: Vec<_> = snapshot
             .content
@@ -138,12 +164,16 @@ impl Listing {
         folders.sort_by(|left, right| (&left.0, left.1.id).cmp(&(&right.0, right.1.id)));
 
         let depth = path.segments().count() - self.base_depth + 1;
-        let deeper = self.options.recursive && (self.options.max_depth == 0 || depth < self.options.max_depth);
+        let deeper = self.options.recursive
+            && (self.options.max_depth == 0 || depth < self.options.max_depth);
         if deeper {
             // The next one to visit is the last of the stack.
             for (path, folder) in folders.iter().rev() {
-                let skipped =
-                    self.options.after.as_ref().is_some_and(|(after, _)| place(path, after) == Place::Before);
+                let skipped = self
+                    .options
+                    .after
+                    .as_ref()
+                    .is_some_and(|(after, _)| place(path, after) == Place::Before);
                 if !skipped {
                     self.folders.push((path.clone(), folder.id));
                 }
@@ -163,14 +193,20 @@ impl Listing {
         };
         let mut entries: Vec<Entry> = Vec::with_capacity(snapshot.content.len());
         if self.options.only != Some(EntryKind::File) {
-            entries.extend(folders.into_iter().map(|(path, folder)| Entry::directory(path, folder)));
+            entries.extend(
+                folders
+                    .into_iter()
+                    .map(|(path, folder)| Entry::directory(path, folder)),
+            );
         }
         if self.options.only != Some(EntryKind::Directory) {
             entries.extend(self.files(path, snapshot));
         }
         entries.sort_by(|left, right| (&left.path, &left.id).cmp(&(&right.path, &right.id)));
         if let Some((after, id)) = sent {
-            entries.retain(|entry| (entry.path.as_str(), entry.id.as_str()) > (after.as_str(), id.as_str()));
+            entries.retain(|entry| {
+                (entry.path.as_str(), entry.id.as_str()) > (after.as_str(), id.as_str())
+            });
         }
         self.ready.extend(entries);
     }
@@ -178,10 +214,15 @@ impl Listing {
     /// One entry for each path: the newest file, which tells how many there are.
     fn files(&self, path: &RemotePath, snapshot: &Snapshot) -> Vec<Entry> {
         let codec = self.remote.codec;
-        let mut files: Vec<_> =
-            snapshot.content.files().map(|file| (path.join(&codec.to_segment(&file.name)), file)).collect();
+        let mut files: Vec<_> = snapshot
+            .content
+            .files()
+            .map(|file| (path.join(&codec.to_segment(&file.name)), file))
+            .collect();
         files.sort_by(|left, right| {
-            left.0.cmp(&right.0).then_with(|| (right.1.time, &right.1.url).cmp(&(left.1.time, &left.1.url)))
+            left.0
+                .cmp(&right.0)
+                .then_with(|| (right.1.time, &right.1.url).cmp(&(left.1.time, &left.1.url)))
         });
         let mut entries = Vec::with_capacity(files.len());
         for same in files.chunk_by(|left, right| left.0 == right.0) {
@@ -198,7 +239,11 @@ impl Listing {
         while self.ready.len() <= self.page_size
             && let Some((path, id)) = self.folders.pop()
         {
-            match self.remote.snapshot(self.scope, id, self.options.staleness).await {
+            match self
+                .remote
+                .snapshot(self.scope, id, self.options.staleness)
+                .await
+            {
                 Ok(snapshot) => self.enter(&path, id, &snapshot),
                 Err(error) => {
                     let error = error.at(path.as_str());
@@ -207,12 +252,20 @@ impl Listing {
             }
         }
         let as_of = self.as_of.take()?;
-        let entries: Vec<_> = self.ready.drain(..self.page_size.min(self.ready.len())).collect();
+        let entries: Vec<_> = self
+            .ready
+            .drain(..self.page_size.min(self.ready.len()))
+            .collect();
         let last = self.ready.is_empty() && self.folders.is_empty();
         if !last {
             self.as_of = Some(as_of);
         }
-        Some(Page { entries, failures: std::mem::take(&mut self.failures), as_of: Some(as_of), last })
+        Some(Page {
+            entries,
+            failures: std::mem::take(&mut self.failures),
+            as_of: Some(as_of),
+            last,
+        })
     }
 }
 
@@ -222,12 +275,19 @@ mod tests {
 
     #[test]
     fn a_walk_knows_what_it_passed() {
-        let at = |directory: &str, after: &str| place(&RemotePath::parse(directory).unwrap(), after);
+        let at =
+            |directory: &str, after: &str| place(&RemotePath::parse(directory).unwrap(), after);
         assert!(at("", "b/x") == Place::Around);
         assert!(at("a", "b/x") == Place::Before);
         assert!(at("b", "b/x") == Place::Around);
-        assert!(at("b/c", "b/x") == Place::After, "entries of b come before the content of b/c");
+        assert!(
+            at("b/c", "b/x") == Place::After,
+            "entries of b come before the content of b/c"
+        );
         assert!(at("c", "b/x") == Place::After);
-        assert!(at("a", "z") == Place::After, "the walk stopped in the root: nothing below was visited");
+        assert!(
+            at("a", "z") == Place::After,
+            "the walk stopped in the root: nothing below was visited"
+        );
     }
 }

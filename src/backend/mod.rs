@@ -82,7 +82,11 @@ impl Account {
     ///
     /// # Errors
     /// When the TLS library cannot start.
-    pub fn new(settings: AccountSettings, spool: Arc<SpoolDir>, tasks: TaskTracker) -> Result<Arc<Self>> {
+    pub fn new(
+        settings: AccountSettings,
+        spool: Arc<SpoolDir>,
+        tasks: TaskTracker,
+    ) -> Result<Arc<Self>> {
         let client = Arc::new(Client::new(settings.hosts, settings.key, settings.limits)?);
         Ok(Arc::new(Self {
             catalog: Catalog::new(Arc::clone(&client), settings.catalog),
@@ -109,7 +113,11 @@ pub struct Remote {
 impl Remote {
     /// A view of an account.
     pub fn new(name: &str, account: Arc<Account>, encoding: Mask) -> Self {
-        Self { name: name.into(), account, codec: NameCodec::new(encoding) }
+        Self {
+            name: name.into(),
+            account,
+            codec: NameCodec::new(encoding),
+        }
     }
 
     /// Its name in requests.
@@ -144,12 +152,19 @@ impl Remotes {
     /// # Errors
     /// REMOTE_NOT_FOUND.
     pub fn get(&self, name: &str) -> Result<&Remote> {
-        let found = if name.is_empty() { self.0.first() } else { self.0.iter().find(|remote| remote.name() == name) };
+        let found = if name.is_empty() {
+            self.0.first()
+        } else {
+            self.0.iter().find(|remote| remote.name() == name)
+        };
         found.ok_or_else(|| {
             let known: Vec<_> = self.0.iter().map(Remote::name).collect();
             Error::new(
                 crate::error::Reason::RemoteNotFound,
-                format!("no remote is named {name:?}; configured: {}", known.join(", ")),
+                format!(
+                    "no remote is named {name:?}; configured: {}",
+                    known.join(", ")
+                ),
             )
             .with("remote", name)
             .field("remote")

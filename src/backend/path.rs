@@ -32,17 +32,25 @@ impl RemotePath {
             return Err(Error::invalid_path(text, "it has a NUL character"));
         }
         if text.starts_with('/') || text.ends_with('/') {
-            return Err(Error::invalid_path(text, "paths are relative and have no slash at either end"));
+            return Err(Error::invalid_path(
+                text,
+                "paths are relative and have no slash at either end",
+            ));
         }
         for segment in text.split('/') {
             match segment {
                 "" => return Err(Error::invalid_path(text, "it has an empty segment (`//`)")),
-                "." | ".." => return Err(Error::invalid_path(text, "`.` and `..` are not resolved")),
+                "." | ".." => {
+                    return Err(Error::invalid_path(text, "`.` and `..` are not resolved"));
+                }
                 _ => {}
             }
         }
         if text.split('/').count() > MAX_DEPTH {
-            return Err(Error::invalid_path(text, format_args!("it has more than {MAX_DEPTH} segments")));
+            return Err(Error::invalid_path(
+                text,
+                format_args!("it has more than {MAX_DEPTH} segments"),
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -74,7 +82,11 @@ impl RemotePath {
     /// The path of an entry of this directory.
     #[must_use]
     pub fn join(&self, segment: &str) -> Self {
-        if self.is_root() { Self(segment.to_owned()) } else { Self(format!("{}/{segment}", self.0)) }
+        if self.is_root() {
+            Self(segment.to_owned())
+        } else {
+            Self(format!("{}/{segment}", self.0))
+        }
     }
 }
 
@@ -97,8 +109,23 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        for bad in ["/", "/a", "a/", "a//b", ".", "..", "a/./b", "a/..", "a\0b", &"x/".repeat(200)] {
-            assert_eq!(RemotePath::parse(bad).unwrap_err().reason(), Reason::InvalidPath, "{bad:?}");
+        for bad in [
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/./b",
+            "a/..",
+            "a\0b",
+            &"x/".repeat(200),
+        ] {
+            assert_eq!(
+                RemotePath::parse(bad).unwrap_err().reason(),
+                Reason::InvalidPath,
+                "{bad:?}"
+            );
         }
         for good in ["", "a", "a/b c/é", "...", ".hidden", "a\\b"] {
             assert_eq!(RemotePath::parse(good).unwrap().as_str(), good);

@@ -95,7 +95,9 @@ impl Remote {
     /// NOT_A_DIRECTORY, DIRECTORY_NOT_FOUND, ENTRY_EXISTS, ETAG_MISMATCH,
     /// SPOOL_FULL.
     pub async fn put(&self, scope: Scope, path: &RemotePath, options: PutOptions) -> Result<Begun> {
-        let Some((parent, segment)) = path.split() else { return Err(Error::is_a_directory("")) };
+        let Some((parent, segment)) = path.split() else {
+            return Err(Error::is_a_directory(""));
+        };
         check_size(path, options.size)?;
         self.check_names(path)?;
         let stored_name = self.stored_name(path, segment)?;
@@ -103,13 +105,20 @@ impl Remote {
         if let Some(id) = &options.request_id {
             let lock = self.account.locks.hold(format!("request {id}")).await;
             if let Some(entry) = self.account.replays.find(id, &options.arguments(path))? {
-                return Ok(Begun::Replayed(Stored { entry, replayed: true }));
+                return Ok(Begun::Replayed(Stored {
+                    entry,
+                    replayed: true,
+                }));
             }
             request = Some((id.clone(), lock));
         }
         self.check_target(scope, path, &options).await?;
 
-        let algorithms = options.checksums.iter().map(|sum| sum.algorithm).chain([Algorithm::Whirlpool]);
+        let algorithms = options
+            .checksums
+            .iter()
+            .map(|sum| sum.algorithm)
+            .chain([Algorithm::Whirlpool]);
         let mut session = PutSession {
             remote: self.clone(),
             path: path.clone(),
@@ -133,7 +142,12 @@ impl Remote {
     }
 
     /// What stands at the path now must allow the write.
-    async fn check_target(&self, scope: Scope, path: &RemotePath, options: &PutOptions) -> Result<()> {
+    async fn check_target(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        options: &PutOptions,
+    ) -> Result<()> {
         if !options.create_parents
             && let Some((parent, _)) = path.split()
         {
@@ -151,7 +165,10 @@ impl Remote {
 impl PutOptions {
     /// What a repeat must have in common with the first call.
     fn arguments(&self, path: &RemotePath) -> String {
-        format!("put {path} {:?} {:?} {:?} {:?}", self.size, self.mode, self.if_match, self.checksums)
+        format!(
+            "put {path} {:?} {:?} {:?} {:?}",
+            self.size, self.mode, self.if_match, self.checksums
+        )
     }
 }
 
@@ -160,7 +177,9 @@ fn check_size(path: &RemotePath, size: Option<u64>) -> Result<()> {
         Some(0) => Err(empty_file(path)),
         Some(size) if size > MAX_FILE_BYTES => Err(Error::new(
             Reason::FileTooLarge,
-            format!("{path:?} has {size} bytes, and 1Fichier takes files of at most {MAX_FILE_BYTES}"),
+            format!(
+                "{path:?} has {size} bytes, and 1Fichier takes files of at most {MAX_FILE_BYTES}"
+            ),
         )
         .at(path.as_str())
         .with("max_file_bytes", MAX_FILE_BYTES.to_string())),
@@ -169,23 +188,39 @@ fn check_size(path: &RemotePath, size: Option<u64>) -> Result<()> {
 }
 
 fn empty_file(path: &RemotePath) -> Error {
-    Error::new(Reason::EmptyFile, format!("{path:?} is empty, and 1Fichier cannot store empty files; leave it out"))
-        .at(path.as_str())
+    Error::new(
+        Reason::EmptyFile,
+        format!("{path:?} is empty, and 1Fichier cannot store empty files; leave it out"),
+    )
+    .at(path.as_str())
 }
 
-fn check_existing(path: &RemotePath, options: &PutOptions, existing: Option<&FileRecord>) -> Result<()> {
+fn check_existing(
+    path: &RemotePath,
+    options: &PutOptions,
+    existing: Option<&FileRecord>,
+) -> Result<()> {
     if options.mode == WriteMode::CreateOnly && existing.is_some() {
-        return Err(Error::new(Reason::EntryExists, format!("there is already a file {path:?}")).at(path.as_str()));
+        return Err(Error::new(
+            Reason::EntryExists,
+            format!("there is already a file {path:?}"),
+        )
+        .at(path.as_str()));
     }
     match &options.if_match {
-        Some(wanted) if existing.is_none_or(|file| etag(file) != *wanted) => Err(etag_mismatch(path)),
+        Some(wanted) if existing.is_none_or(|file| etag(file) != *wanted) => {
+            Err(etag_mismatch(path))
+        }
         _ => Ok(()),
     }
 }
 
 pub(super) fn etag_mismatch(path: &RemotePath) -> Error {
-    Error::new(Reason::EtagMismatch, format!("{path:?} is not the file that the etag names any more; look again"))
-        .at(path.as_str())
+    Error::new(
+        Reason::EtagMismatch,
+        format!("{path:?} is not the file that the etag names any more; look again"),
+    )
+    .at(path.as_str())
 }
 
 impl PutSession {
@@ -194,11 +229,18 @@ impl PutSession {
     async fn begin_stream(&mut self, scope: Scope, parent: &RemotePath, size: u64) -> Result<()> {
         let folder = match self.remote.walk(scope, parent, None).await? {
             Walk::Folder(id) => id,
-            _ => self.remote.make_folders(scope, parent, &mut self.made).await?,
+            _ => {
+                self.remote
+                    .make_folders(scope, parent, &mut self.made)
+                    .await?
+            }
         };
         self.folder = Some(folder);
         let uploads = &self.remote.account.uploads;
-        let stream = uploads.stream(scope, folder, &self.stored_name, size).await.at_path(&self.path)?;
+        let stream = uploads
+            .stream(scope, folder, &self.stored_name, size)
+            .await
+            .at_path(&self.path)?;
         self.sink = stream.map(|stream| Sink::Stream(Box::new(stream)));
         Ok(())
     }
@@ -217,7 +259,9 @@ impl PutSession {
         self.received += data.len() as u64;
         match self.options.size {
             Some(size) if self.received > size => return Err(self.size_mismatch(size)),
-            None if self.received > MAX_FILE_BYTES => return check_size(&self.path, Some(self.received)),
+            None if self.received > MAX_FILE_BYTES => {
+                return check_size(&self.path, Some(self.received));
+            }
             _ => {}
         }
         self.hasher.update(data.clone()).await;
@@ -231,7 +275,10 @@ impl PutSession {
     fn size_mismatch(&self, announced: u64) -> Error {
         Error::new(
             Reason::SizeMismatch,
-            format!("{announced} bytes of {:?} were announced and {} came; nothing was stored", self.path, self.received),
+            format!(
+                "{announced} bytes of {:?} were announced and {} came; nothing was stored",
+                self.path, self.received
+            ),
         )
         .at(self.path.as_str())
         .with("announced_bytes", announced.to_string())
@@ -245,9 +292,23 @@ impl PutSession {
     /// # Errors
     /// SIZE_MISMATCH, CHECKSUM_MISMATCH: nothing was stored. STORED_CONTENT_CORRUPT
     /// when 1Fichier kept storing something else.
-    pub async fn commit(mut self, scope: Scope, size: u64, checksums: &[Checksum]) -> Result<Stored> {
-        if size != self.received || self.options.size.is_some_and(|announced| announced != self.received) {
-            let announced = self.options.size.filter(|announced| *announced != self.received).unwrap_or(size);
+    pub async fn commit(
+        mut self,
+        scope: Scope,
+        size: u64,
+        checksums: &[Checksum],
+    ) -> Result<Stored> {
+        if size != self.received
+            || self
+                .options
+                .size
+                .is_some_and(|announced| announced != self.received)
+        {
+            let announced = self
+                .options
+                .size
+                .filter(|announced| *announced != self.received)
+                .unwrap_or(size);
             return Err(self.size_mismatch(announced));
         }
         if self.received == 0 {
@@ -262,11 +323,16 @@ impl PutSession {
                 Ready::Spooled(content)
             }
             Some(Sink::Stream(stream)) => {
-                let missing = checksums.iter().find(|sum| sums.iter().all(|known| known.algorithm != sum.algorithm));
+                let missing = checksums
+                    .iter()
+                    .find(|sum| sums.iter().all(|known| known.algorithm != sum.algorithm));
                 if let Some(sum) = missing {
                     return Err(Error::invalid_field(
                         "commit.checksums",
-                        format_args!("{} of a large file must be named in the header already", sum.algorithm),
+                        format_args!(
+                            "{} of a large file must be named in the header already",
+                            sum.algorithm
+                        ),
                     ));
                 }
                 Ready::Streaming(stream)
@@ -279,16 +345,27 @@ impl PutSession {
             {
                 return Err(Error::new(
                     Reason::ChecksumMismatch,
-                    format!("the content of {:?} has another {} than announced; nothing was stored", self.path, got.algorithm),
+                    format!(
+                        "the content of {:?} has another {} than announced; nothing was stored",
+                        self.path, got.algorithm
+                    ),
                 )
                 .at(self.path.as_str())
                 .with("expected", wanted.hex.clone())
                 .with("actual", got.hex.clone()));
             }
         }
-        let whirlpool = sums.into_iter().find(|sum| sum.algorithm == Algorithm::Whirlpool);
-        let Some(whirlpool) = whirlpool else { return Err(Error::internal("the content was not hashed")) };
-        let expected = Expected { name: self.stored_name.clone(), size: self.received, whirlpool: whirlpool.hex };
+        let whirlpool = sums
+            .into_iter()
+            .find(|sum| sum.algorithm == Algorithm::Whirlpool);
+        let Some(whirlpool) = whirlpool else {
+            return Err(Error::internal("the content was not hashed"));
+        };
+        let expected = Expected {
+            name: self.stored_name.clone(),
+            size: self.received,
+            whirlpool: whirlpool.hex,
+        };
 
         // From here on the work goes on even if the caller goes away: what was
         // sent must be entered, and what it replaces removed.
@@ -297,8 +374,12 @@ impl PutSession {
         let tasks = self.remote.account.tasks.clone();
         let entry = tasks.spawn(self.store(scope, sink, expected, cancel)).await;
         guard.disarm();
-        let entry = entry.map_err(|error| Error::internal(format!("an upload stopped: {error}")))??;
-        Ok(Stored { entry, replayed: false })
+        let entry =
+            entry.map_err(|error| Error::internal(format!("an upload stopped: {error}")))??;
+        Ok(Stored {
+            entry,
+            replayed: false,
+        })
     }
 
     /// Checksums that only the commit asks for; buffered content can be read
@@ -320,8 +401,10 @@ impl PutSession {
         }
         let mut hasher = Hasher::new(missing);
         let mut bytes = content.read();
-        while let Some(data) =
-            bytes.try_next().await.map_err(|error| Error::internal(format!("the upload buffer failed: {error}")))?
+        while let Some(data) = bytes
+            .try_next()
+            .await
+            .map_err(|error| Error::internal(format!("the upload buffer failed: {error}")))?
         {
             hasher.update(data).await;
         }
@@ -338,20 +421,31 @@ impl PutSession {
         let account = Arc::clone(&self.remote.account);
         let remote = self.remote.clone();
         let path = self.path.clone();
-        let (parent, segment) = path.split().ok_or_else(|| Error::internal("the root was written"))?;
+        let (parent, segment) = path
+            .split()
+            .ok_or_else(|| Error::internal("the root was written"))?;
         // Writes to one path one after the other, so that each sees what the
         // one before it left.
         let _lock = account.locks.hold(format!("put {path}")).await;
         if cancel.is_cancelled() {
-            return Err(Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()));
+            return Err(
+                Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()),
+            );
         }
-        self.remote.check_target(scope, &path, &self.options).await?;
+        self.remote
+            .check_target(scope, &path, &self.options)
+            .await?;
         let folder = match self.folder {
             Some(folder) => folder,
             None => remote.make_folders(scope, &parent, &mut self.made).await?,
         };
         let stored = match content {
-            Ready::Spooled(content) => account.uploads.store(scope, folder, expected.clone(), content, cancel).await,
+            Ready::Spooled(content) => {
+                account
+                    .uploads
+                    .store(scope, folder, expected.clone(), content, cancel)
+                    .await
+            }
             Ready::Streaming(stream) => stream.commit(expected.clone()).await,
         };
         let file = record(stored.at_path(&path)?, expected);
@@ -366,11 +460,15 @@ impl PutSession {
                 count = snapshot.content.find_files(remote.codec, segment).len();
             }
         } else {
-            remote.remove_older(scope, folder, &path, segment, &file).await;
+            remote
+                .remove_older(scope, folder, &path, segment, &file)
+                .await;
         }
         let entry = Entry::file(path.clone(), &file, count);
         if let Some((id, _lock)) = self.request.take() {
-            account.replays.remember(id, self.options.arguments(&path), entry.clone());
+            account
+                .replays
+                .remember(id, self.options.arguments(&path), entry.clone());
         }
         Ok(entry)
     }
@@ -389,7 +487,10 @@ impl Drop for PutSession {
         let made = std::mem::take(&mut self.made);
         if !made.is_empty() {
             let remote = self.remote.clone();
-            self.remote.account.tasks.spawn(async move { remote.unmake(made).await });
+            self.remote
+                .account
+                .tasks
+                .spawn(async move { remote.unmake(made).await });
         }
     }
 }
@@ -413,7 +514,14 @@ impl Remote {
     /// Removes all older files of a path. The new one is safe already, so a
     /// failure does not fail the write: the older ones stay as duplicates that
     /// the next write removes.
-    async fn remove_older(&self, scope: Scope, folder: i64, path: &RemotePath, segment: &str, new: &FileRecord) {
+    async fn remove_older(
+        &self,
+        scope: Scope,
+        folder: i64,
+        path: &RemotePath,
+        segment: &str,
+        new: &FileRecord,
+    ) {
         let older: Vec<String> = match self.snapshot(scope, folder, None).await {
             Ok(snapshot) => snapshot
                 .content
@@ -430,7 +538,10 @@ impl Remote {
         if older.is_empty() {
             return;
         }
-        for (url, outcome) in self.remove_urls(scope.with_priority(Priority::Delete), folder, &older).await {
+        for (url, outcome) in self
+            .remove_urls(scope.with_priority(Priority::Delete), folder, &older)
+            .await
+        {
             if let Err(error) = outcome {
                 tracing::warn!(%path, %error, url = crate::fichier::shown(&url), "an older version of a replaced file stays for now");
             }

@@ -84,20 +84,39 @@ impl Remote {
     ///
     /// # Errors
     /// FILE_NOT_FOUND, IS_A_DIRECTORY, ETAG_MISMATCH, RANGE_NOT_SATISFIABLE.
-    pub async fn read(&self, scope: Scope, path: &RemotePath, options: ReadOptions) -> Result<Read> {
+    pub async fn read(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        options: ReadOptions,
+    ) -> Result<Read> {
         if options.ranges.len() > MAX_RANGES {
-            return Err(Error::invalid_field("ranges", format_args!("at most {MAX_RANGES} are allowed")));
+            return Err(Error::invalid_field(
+                "ranges",
+                format_args!("at most {MAX_RANGES} are allowed"),
+            ));
         }
         let (folder, files) = self.find_files(scope, path, None).await?;
         let file = files[0].clone();
-        if options.if_match.as_ref().is_some_and(|wanted| *wanted != etag(&file)) {
+        if options
+            .if_match
+            .as_ref()
+            .is_some_and(|wanted| *wanted != etag(&file))
+        {
             return Err(etag_mismatch(path));
         }
         let whole = options.ranges.is_empty();
         let ranges = if whole {
-            vec![Resolved { offset: 0, length: file.size }]
+            vec![Resolved {
+                offset: 0,
+                length: file.size,
+            }]
         } else {
-            options.ranges.iter().map(|range| resolve(path, range, file.size)).collect::<Result<_>>()?
+            options
+                .ranges
+                .iter()
+                .map(|range| resolve(path, range, file.size))
+                .collect::<Result<_>>()?
         };
         let hasher = (whole && options.verify && !file.whirlpool.is_empty())
             .then(|| Hasher::new([Algorithm::Whirlpool]));
@@ -130,25 +149,48 @@ impl Remote {
     ) -> Result<HashValue> {
         let (_, files) = self.find_files(scope, path, None).await?;
         let entry = Entry::file(path.clone(), &files[0], files.len());
-        if let Some(checksum) = entry.checksums.iter().find(|sum| sum.algorithm == algorithm) {
-            return Ok(HashValue { checksum: checksum.clone(), computed: false, entry });
+        if let Some(checksum) = entry
+            .checksums
+            .iter()
+            .find(|sum| sum.algorithm == algorithm)
+        {
+            return Ok(HashValue {
+                checksum: checksum.clone(),
+                computed: false,
+                entry,
+            });
         }
         if !allow_download {
             return Err(Error::new(
                 Reason::CapabilityMissing,
-                format!("1Fichier stores no {algorithm} of {path:?}; allow_download lets it be computed"),
+                format!(
+                    "1Fichier stores no {algorithm} of {path:?}; allow_download lets it be computed"
+                ),
             )
             .at(path.as_str())
             .with("capability", "HASH_BY_DOWNLOAD"));
         }
-        let mut read = self.read(scope, path, ReadOptions { verify: true, ..ReadOptions::default() }).await?;
+        let mut read = self
+            .read(
+                scope,
+                path,
+                ReadOptions {
+                    verify: true,
+                    ..ReadOptions::default()
+                },
+            )
+            .await?;
         let mut hasher = Hasher::new([algorithm]);
         while let Some((_, data)) = read.next().await? {
             hasher.update(data).await;
         }
         read.finish().await?;
         match hasher.finish().await.pop() {
-            Some(checksum) => Ok(HashValue { checksum, computed: true, entry }),
+            Some(checksum) => Ok(HashValue {
+                checksum,
+                computed: true,
+                entry,
+            }),
             None => Err(Error::internal("the content was not hashed")),
         }
     }
@@ -158,13 +200,19 @@ fn resolve(path: &RemotePath, range: &ByteRange, size: u64) -> Result<Resolved> 
     if range.offset > size {
         return Err(Error::new(
             Reason::RangeNotSatisfiable,
-            format!("a range of {path:?} begins at {}, and the file has {size} bytes", range.offset),
+            format!(
+                "a range of {path:?} begins at {}, and the file has {size} bytes",
+                range.offset
+            ),
         )
         .at(path.as_str())
         .with("size", size.to_string()));
     }
     let rest = size - range.offset;
-    Ok(Resolved { offset: range.offset, length: range.length.map_or(rest, |length| length.min(rest)) })
+    Ok(Resolved {
+        offset: range.offset,
+        length: range.length.map_or(rest, |length| length.min(rest)),
+    })
 }
 
 impl Read {
@@ -190,7 +238,10 @@ impl Read {
                     Err(error) => {
                         if error.kind() == Kind::NotFound {
                             // Gone behind our back: the catalog was wrong.
-                            self.remote.account.catalog.file_removed(self.folder, &self.file.url);
+                            self.remote
+                                .account
+                                .catalog
+                                .file_removed(self.folder, &self.file.url);
                             self.remote.account.catalog.doubt(self.folder);
                             return Err(Error::file_not_found(self.entry.path.as_str()));
                         }
@@ -198,7 +249,9 @@ impl Read {
                     }
                 }
             }
-            let Some(range) = self.ranges.get(self.next_range) else { return Ok(None) };
+            let Some(range) = self.ranges.get(self.next_range) else {
+                return Ok(None);
+            };
             self.next_range += 1;
             if range.length == 0 {
                 continue;
@@ -207,7 +260,13 @@ impl Read {
                 .remote
                 .account
                 .downloads
-                .read(self.scope, &self.file.url, range.offset, range.length, self.file.size)
+                .read(
+                    self.scope,
+                    &self.file.url,
+                    range.offset,
+                    range.length,
+                    self.file.size,
+                )
                 .await;
             self.reader = Some((reader, range.offset));
         }
@@ -219,7 +278,11 @@ impl Read {
     /// STORED_CONTENT_CORRUPT when it differs.
     pub async fn finish(self) -> Result<ReadEnd> {
         let Some(hasher) = self.hasher else {
-            return Ok(ReadEnd { bytes: self.sent, checksums: Vec::new(), verified: false });
+            return Ok(ReadEnd {
+                bytes: self.sent,
+                checksums: Vec::new(),
+                verified: false,
+            });
         };
         let checksums = hasher.finish().await;
         let matches = checksums.iter().any(|sum| sum.hex == self.file.whirlpool);
@@ -234,6 +297,10 @@ impl Read {
             .at(self.entry.path.as_str())
             .with("expected", self.file.whirlpool.clone()));
         }
-        Ok(ReadEnd { bytes: self.sent, checksums, verified: true })
+        Ok(ReadEnd {
+            bytes: self.sent,
+            checksums,
+            verified: true,
+        })
     }
 }

@@ -35,7 +35,10 @@ impl Replays {
     /// REQUEST_ID_REUSED when the arguments were others.
     pub(super) fn find(&self, id: &str, arguments: &str) -> Result<Option<Entry>> {
         if id.len() > MAX_ID {
-            return Err(Error::invalid_field("request_id", format_args!("longer than {MAX_ID} bytes")));
+            return Err(Error::invalid_field(
+                "request_id",
+                format_args!("longer than {MAX_ID} bytes"),
+            ));
         }
         let outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match outcomes.get(id).filter(|outcome| outcome.at.elapsed() < MEMORY) {
@@ -57,6 +60,13 @@ impl Replays {
                 outcomes.clear();
             }
         }
-        outcomes.insert(id, Outcome { arguments, entry, at: Instant::now() });
+        outcomes.insert(
+            id,
+            Outcome {
+                arguments,
+                entry,
+                at: Instant::now(),
+            },
+        );
     }
 }

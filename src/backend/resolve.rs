@@ -13,7 +13,10 @@ pub(super) enum Found {
     Root,
     Folder(FolderRecord),
     /// All files with that path, the newest first.
-    Files { parent: i64, files: Vec<FileRecord> },
+    Files {
+        parent: i64,
+        files: Vec<FileRecord>,
+    },
     Nothing,
 }
 
@@ -29,20 +32,36 @@ pub(super) enum Walk {
 }
 
 impl Remote {
-    pub(super) async fn snapshot(&self, scope: Scope, folder: i64, staleness: Staleness) -> Result<Snapshot> {
+    pub(super) async fn snapshot(
+        &self,
+        scope: Scope,
+        folder: i64,
+        staleness: Staleness,
+    ) -> Result<Snapshot> {
         self.account.catalog.folder(scope, folder, staleness).await
     }
 
     /// Walks down to a folder.
-    pub(super) async fn walk(&self, scope: Scope, path: &RemotePath, staleness: Staleness) -> Result<Walk> {
+    pub(super) async fn walk(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        staleness: Staleness,
+    ) -> Result<Walk> {
         let mut folder = ROOT;
         let mut here = RemotePath::root();
         for (depth, segment) in path.segments().enumerate() {
-            let snapshot = self.snapshot(scope, folder, staleness).await.at_path(&here)?;
+            let snapshot = self
+                .snapshot(scope, folder, staleness)
+                .await
+                .at_path(&here)?;
             match snapshot.content.find_folder(self.codec, segment) {
                 Some(found) => folder = found.id,
                 None if snapshot.content.find_files(self.codec, segment).is_empty() => {
-                    return Ok(Walk::Missing { last: folder, depth });
+                    return Ok(Walk::Missing {
+                        last: folder,
+                        depth,
+                    });
                 }
                 None => return Ok(Walk::File(here.join(segment))),
             }
@@ -54,7 +73,12 @@ impl Remote {
     /// The id of an existing folder. With a demand for freshness, a folder
     /// that seems to be missing is looked for again with that demand on the
     /// way to it.
-    pub(super) async fn folder_id(&self, scope: Scope, path: &RemotePath, staleness: Staleness) -> Result<i64> {
+    pub(super) async fn folder_id(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        staleness: Staleness,
+    ) -> Result<i64> {
         let mut walk = self.walk(scope, path, None).await?;
         if !matches!(walk, Walk::Folder(_)) && staleness.is_some() {
             walk = self.walk(scope, path, staleness).await?;
@@ -67,8 +91,15 @@ impl Remote {
     }
 
     /// What a path names, and as of when.
-    pub(super) async fn find(&self, scope: Scope, path: &RemotePath, staleness: Staleness) -> Result<(Found, Moment)> {
-        let Some((parent, name)) = path.split() else { return Ok((Found::Root, Moment::now())) };
+    pub(super) async fn find(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        staleness: Staleness,
+    ) -> Result<(Found, Moment)> {
+        let Some((parent, name)) = path.split() else {
+            return Ok((Found::Root, Moment::now()));
+        };
         let parent_id = match self.folder_id(scope, &parent, staleness).await {
             Ok(id) => id,
             // Below a missing directory there is nothing.
@@ -77,10 +108,21 @@ impl Remote {
             }
             Err(error) => return Err(error),
         };
-        let snapshot = self.snapshot(scope, parent_id, staleness).await.at_path(path)?;
-        let files: Vec<_> = snapshot.content.find_files(self.codec, name).into_iter().cloned().collect();
+        let snapshot = self
+            .snapshot(scope, parent_id, staleness)
+            .await
+            .at_path(path)?;
+        let files: Vec<_> = snapshot
+            .content
+            .find_files(self.codec, name)
+            .into_iter()
+            .cloned()
+            .collect();
         let found = if !files.is_empty() {
-            Found::Files { parent: parent_id, files }
+            Found::Files {
+                parent: parent_id,
+                files,
+            }
         } else if let Some(folder) = snapshot.content.find_folder(self.codec, name) {
             Found::Folder(folder.clone())
         } else {
@@ -105,8 +147,10 @@ impl Remote {
 
     /// The name to store for a new entry.
     pub(super) fn stored_name(&self, path: &RemotePath, segment: &str) -> Result<String> {
-        let stored =
-            self.codec.to_stored(segment).map_err(|error| Error::invalid_path(path.as_str(), error))?;
+        let stored = self
+            .codec
+            .to_stored(segment)
+            .map_err(|error| Error::invalid_path(path.as_str(), error))?;
         if stored.len() > MAX_NAME_BYTES {
             return Err(Error::invalid_path(
                 path.as_str(),
@@ -132,7 +176,12 @@ impl Remote {
     ///
     /// # Errors
     /// FILE_NOT_FOUND when there is nothing at the path.
-    pub async fn stat(&self, scope: Scope, path: &RemotePath, staleness: Staleness) -> Result<(Entry, Moment)> {
+    pub async fn stat(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        staleness: Staleness,
+    ) -> Result<(Entry, Moment)> {
         let (found, as_of) = self.find(scope, path, staleness).await?;
         let entry = match found {
             Found::Root => Entry::root(),

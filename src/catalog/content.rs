@@ -30,8 +30,28 @@ pub struct FileRecord {
 
 impl From<FileItem> for FileRecord {
     fn from(item: FileItem) -> Self {
-        let FileItem { url, name, size, time, whirlpool, content_type, password, acl, cdn } = item;
-        Self { url, name, size, time, whirlpool, content_type, password, acl, cdn }
+        let FileItem {
+            url,
+            name,
+            size,
+            time,
+            whirlpool,
+            content_type,
+            password,
+            acl,
+            cdn,
+        } = item;
+        Self {
+            url,
+            name,
+            size,
+            time,
+            whirlpool,
+            content_type,
+            password,
+            acl,
+            cdn,
+        }
     }
 }
 
@@ -50,8 +70,18 @@ pub struct FolderRecord {
 
 impl From<SubFolder> for FolderRecord {
     fn from(folder: SubFolder) -> Self {
-        let SubFolder { id, name, time, password } = folder;
-        Self { id, name, time, password }
+        let SubFolder {
+            id,
+            name,
+            time,
+            password,
+        } = folder;
+        Self {
+            id,
+            name,
+            time,
+            password,
+        }
     }
 }
 
@@ -139,7 +169,10 @@ impl Content {
     pub(super) fn add_file(&mut self, file: FileRecord) {
         self.remove_file(&file.url);
         if is_plain(&file.name) {
-            self.plain_files.entry(file.name.clone()).or_default().push(file.url.clone());
+            self.plain_files
+                .entry(file.name.clone())
+                .or_default()
+                .push(file.url.clone());
         } else {
             self.odd_files.push(file.url.clone());
         }
@@ -147,7 +180,9 @@ impl Content {
     }
 
     pub(super) fn remove_file(&mut self, url: &str) {
-        let Some(file) = self.files.remove(url) else { return };
+        let Some(file) = self.files.remove(url) else {
+            return;
+        };
         match self.plain_files.get_mut(&file.name) {
             Some(urls) => {
                 urls.retain(|other| other != url);
@@ -162,7 +197,10 @@ impl Content {
     pub(super) fn add_folder(&mut self, folder: FolderRecord) {
         self.remove_folder(folder.id);
         if is_plain(&folder.name) {
-            self.plain_folders.entry(folder.name.clone()).or_default().push(folder.id);
+            self.plain_folders
+                .entry(folder.name.clone())
+                .or_default()
+                .push(folder.id);
         } else {
             self.odd_folders.push(folder.id);
         }
@@ -170,7 +208,9 @@ impl Content {
     }
 
     pub(super) fn remove_folder(&mut self, id: i64) {
-        let Some(folder) = self.folders.remove(&id) else { return };
+        let Some(folder) = self.folders.remove(&id) else {
+            return;
+        };
         match self.plain_folders.get_mut(&folder.name) {
             Some(ids) => {
                 ids.retain(|other| *other != id);
@@ -215,9 +255,17 @@ mod tests {
         content.add_file(file("u1", "a$b", 1));
         content.add_file(file("u2", "a＄b", 2));
         let urls = |content: &Content| -> Vec<String> {
-            content.find_files(codec, "a$b").iter().map(|file| file.url.clone()).collect()
+            content
+                .find_files(codec, "a$b")
+                .iter()
+                .map(|file| file.url.clone())
+                .collect()
         };
-        assert_eq!(urls(&content), ["u2", "u1"], "both stored forms, the newest first");
+        assert_eq!(
+            urls(&content),
+            ["u2", "u1"],
+            "both stored forms, the newest first"
+        );
         content.remove_file("u2");
         assert_eq!(urls(&content), ["u1"]);
         assert!(content.find_files(codec, "a＄b").is_empty());
@@ -226,7 +274,12 @@ mod tests {
     #[test]
     fn the_smallest_id_of_twin_folders_counts() {
         let codec = NameCodec::new(Mask::FICHIER);
-        let folder = |id| FolderRecord { id, name: "x".into(), time: None, password: false };
+        let folder = |id| FolderRecord {
+            id,
+            name: "x".into(),
+            time: None,
+            password: false,
+        };
         let content = Content::new(vec![folder(9), folder(7), folder(8)], Vec::new());
         assert_eq!(content.find_folder(codec, "x").unwrap().id, 7);
         assert_eq!(content.len(), 3);

@@ -35,7 +35,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { freshness: Duration::from_secs(300), max_entries: 500_000 }
+        Self {
+            freshness: Duration::from_secs(300),
+            max_entries: 500_000,
+        }
     }
 }
 
@@ -50,7 +53,10 @@ pub struct Moment {
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
-        Self { at: Instant::now(), time: SystemTime::now() }
+        Self {
+            at: Instant::now(),
+            time: SystemTime::now(),
+        }
     }
 }
 
@@ -123,7 +129,11 @@ impl fmt::Debug for Catalog {
 impl Catalog {
     /// An empty catalog that asks through this client.
     pub fn new(client: Arc<Client>, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { client, settings, state: Mutex::default() })
+        Arc::new(Self {
+            client,
+            settings,
+            state: Mutex::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -136,7 +146,12 @@ impl Catalog {
     /// # Errors
     /// When it must be listed and cannot be, or has more files than can be
     /// listed.
-    pub async fn folder(self: &Arc<Self>, scope: Scope, id: i64, max_staleness: Option<Duration>) -> Result<Snapshot> {
+    pub async fn folder(
+        self: &Arc<Self>,
+        scope: Scope,
+        id: i64,
+        max_staleness: Option<Duration>,
+    ) -> Result<Snapshot> {
         let flight = {
             let mut state = self.lock();
             state.clock += 1;
@@ -147,7 +162,10 @@ impl Catalog {
                 let age = known.as_of.at.elapsed();
                 let limit = max_staleness.unwrap_or(self.settings.freshness);
                 let fresh = age <= limit && !node.doubted;
-                if fresh || self.client.listing_allowed_in(id) > Duration::ZERO && age < self.settings.freshness {
+                if fresh
+                    || self.client.listing_allowed_in(id) > Duration::ZERO
+                        && age < self.settings.freshness
+                {
                     let known = known.clone();
                     state.hits += 1;
                     return Ok(known);
@@ -171,7 +189,10 @@ impl Catalog {
     /// each caller stops waiting at its own, and the listing stops when none
     /// is left.
     async fn list(self: Arc<Self>, scope: Scope, id: i64) -> Result<Snapshot> {
-        let scope = Scope { deadline: None, ..scope };
+        let scope = Scope {
+            deadline: None,
+            ..scope
+        };
         let as_of = Moment::now();
         let listing = self.client.list_folder(scope, id).await?;
         let content = complete(listing)?;
@@ -188,7 +209,10 @@ impl Catalog {
             change.apply(&mut content);
         }
         let after = content.len();
-        let snapshot = Snapshot { content: Arc::new(content), as_of };
+        let snapshot = Snapshot {
+            content: Arc::new(content),
+            as_of,
+        };
         node.known = Some(snapshot.clone());
         node.doubted = false;
         node.flight = None;
@@ -229,7 +253,10 @@ impl Catalog {
     pub fn folder_made(&self, parent: i64, folder: FolderRecord) {
         let mut state = self.lock();
         let node = state.nodes.entry(folder.id).or_default();
-        node.known = Some(Snapshot { content: Arc::default(), as_of: Moment::now() });
+        node.known = Some(Snapshot {
+            content: Arc::default(),
+            as_of: Moment::now(),
+        });
         drop(state);
         self.change(parent, Change::FolderAdded(folder));
     }
@@ -242,7 +269,10 @@ impl Catalog {
     /// Whether a fresh listing of the folder shows anything in it.
     pub fn known_full(&self, folder: i64) -> bool {
         self.lock().nodes.get(&folder).is_some_and(|node| {
-            let known = node.known.as_ref().filter(|known| known.as_of.at.elapsed() <= self.settings.freshness);
+            let known = node
+                .known
+                .as_ref()
+                .filter(|known| known.as_of.at.elapsed() <= self.settings.freshness);
             !node.doubted && known.is_some_and(|known| !known.content.is_empty())
         })
     }
@@ -279,7 +309,11 @@ impl Catalog {
     pub fn activity(&self) -> Activity {
         let state = self.lock();
         Activity {
-            folders: state.nodes.values().filter(|node| node.known.is_some()).count() as u64,
+            folders: state
+                .nodes
+                .values()
+                .filter(|node| node.known.is_some())
+                .count() as u64,
             entries: state.entries as u64,
             hits: state.hits,
             misses: state.misses,
@@ -299,7 +333,9 @@ impl State {
             .nodes
             .iter()
             .filter(|(id, node)| {
-                **id != keep && node.known.is_some() && node.changes.iter().all(|(at, _)| now - *at >= GRACE)
+                **id != keep
+                    && node.known.is_some()
+                    && node.changes.iter().all(|(at, _)| now - *at >= GRACE)
             })
             .map(|(id, node)| (node.used, *id))
             .collect();
@@ -334,17 +370,27 @@ fn complete(listing: FolderListing) -> Result<Content> {
     if files.len() >= LISTING_CAP {
         return Err(Error::new(
             Reason::UpstreamProtocol,
-            format!("the folder has {LISTING_CAP} files or more, and 1Fichier lists no more of them; spread them over several folders"),
+            format!(
+                "the folder has {LISTING_CAP} files or more, and 1Fichier lists no more of them; spread them over several folders"
+            ),
         ));
     }
     if let Some(count) = listing.file_count
         && count != files.len() as u64
     {
         // Counters lag behind listings; below the cap the listing is whole.
-        tracing::debug!(count, listed = files.len(), "the folder's file count differs from its listing");
+        tracing::debug!(
+            count,
+            listed = files.len(),
+            "the folder's file count differs from its listing"
+        );
     }
     Ok(Content::new(
-        listing.folders.into_iter().map(FolderRecord::from).collect(),
+        listing
+            .folders
+            .into_iter()
+            .map(FolderRecord::from)
+            .collect(),
         files.into_iter().map(FileRecord::from).collect(),
     ))
 }

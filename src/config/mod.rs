@@ -28,13 +28,17 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix("unix:") {
-            Some("") => Err("unix: needs a path, for example unix:/run/pluton-fichier/grpc.sock".to_owned()),
+            Some("") => {
+                Err("unix: needs a path, for example unix:/run/pluton-fichier/grpc.sock".to_owned())
+            }
             Some(path) => Ok(Self::Unix(path.into())),
             None => text
                 .replace("localhost:", "127.0.0.1:")
                 .parse()
                 .map(Self::Tcp)
-                .map_err(|_| "not an ADDRESS:PORT like 127.0.0.1:50051, and not unix:/path".to_owned()),
+                .map_err(|_| {
+                    "not an ADDRESS:PORT like 127.0.0.1:50051, and not unix:/path".to_owned()
+                }),
         }
     }
 }
@@ -52,7 +56,13 @@ impl fmt::Display for Listen {
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
     /// Address of the gRPC service: ADDRESS:PORT or unix:/path; may be given several times.
-    #[arg(long, env = "PLUTON_FICHIER_GRPC_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "PLUTON_FICHIER_GRPC_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:50051",
+        value_delimiter = ','
+    )]
     pub grpc_listen: Vec<Listen>,
 
     /// Start an emulated 1Fichier account in this process; no real account is needed or touched.
@@ -72,7 +82,12 @@ pub struct ServeArgs {
     pub state_dir: Option<PathBuf>,
 
     /// Name of the remote in requests.
-    #[arg(long, env = "PLUTON_FICHIER_REMOTE_NAME", value_name = "NAME", default_value = "fichier")]
+    #[arg(
+        long,
+        env = "PLUTON_FICHIER_REMOTE_NAME",
+        value_name = "NAME",
+        default_value = "fichier"
+    )]
     pub remote_name: String,
 
     /// Name encoding, as rclone's option of that name.
@@ -80,7 +95,12 @@ pub struct ServeArgs {
     pub encoding: Mask,
 
     /// How long a listed directory counts as known, in seconds.
-    #[arg(long, env = "PLUTON_FICHIER_FRESHNESS", value_name = "SECONDS", default_value_t = 300)]
+    #[arg(
+        long,
+        env = "PLUTON_FICHIER_FRESHNESS",
+        value_name = "SECONDS",
+        default_value_t = 300
+    )]
     pub freshness: u64,
 
     /// Most bytes of uploads that wait in the state directory.
@@ -96,11 +116,21 @@ pub struct ServeArgs {
     pub downloads: u16,
 
     /// Calls a second to the API; 0 removes every limit and is for emulators only.
-    #[arg(long, env = "PLUTON_FICHIER_CALLS_PER_SECOND", value_name = "N", default_value_t = 3.0)]
+    #[arg(
+        long,
+        env = "PLUTON_FICHIER_CALLS_PER_SECOND",
+        value_name = "N",
+        default_value_t = 3.0
+    )]
     pub calls_per_second: f64,
 
     /// How long transfers may go on after SIGTERM, in seconds.
-    #[arg(long, env = "PLUTON_FICHIER_SHUTDOWN_GRACE", value_name = "SECONDS", default_value_t = 30)]
+    #[arg(
+        long,
+        env = "PLUTON_FICHIER_SHUTDOWN_GRACE",
+        value_name = "SECONDS",
+        default_value_t = 30
+    )]
     pub shutdown_grace: u64,
 
     /// Listen on other addresses than loopback although there is no encryption and no authentication.
@@ -168,7 +198,9 @@ impl ServeArgs {
         }
         let rate = self.calls_per_second;
         if !rate.is_finite() || rate < 0.0 || rate > 3.0 {
-            return Err(format!("--calls-per-second {rate}: 1Fichier allows at most 3"));
+            return Err(format!(
+                "--calls-per-second {rate}: 1Fichier allows at most 3"
+            ));
         }
         let upstream = if self.emulator {
             Upstream::Emulator
@@ -176,16 +208,29 @@ impl ServeArgs {
             let url = self.api_url.as_deref().unwrap_or(API_URL);
             let hosts = Hosts::new(url).map_err(|error| format!("--api-url: {error}"))?;
             if rate == 0.0 && !hosts.is_loopback() {
-                return Err("--calls-per-second 0 is for emulators only: 1Fichier would lock the account".to_owned());
+                return Err(
+                    "--calls-per-second 0 is for emulators only: 1Fichier would lock the account"
+                        .to_owned(),
+                );
             }
-            Upstream::Api { hosts, key: read_key(self.api_key_file.as_deref(), &environment)? }
+            Upstream::Api {
+                hosts,
+                key: read_key(self.api_key_file.as_deref(), &environment)?,
+            }
         };
         let state_dir = match (self.state_dir, &upstream) {
             (Some(dir), _) => Some(dir),
             (None, Upstream::Emulator) => None,
             (None, Upstream::Api { .. }) => Some(default_state_dir(&environment)?),
         };
-        let limits = if rate == 0.0 { Limits::none() } else { Limits { calls_per_second: Some(rate), ..Limits::default() } };
+        let limits = if rate == 0.0 {
+            Limits::none()
+        } else {
+            Limits {
+                calls_per_second: Some(rate),
+                ..Limits::default()
+            }
+        };
         Ok(Config {
             grpc_listen: self.grpc_listen,
             upstream,
@@ -202,22 +247,33 @@ impl ServeArgs {
     }
 }
 
-fn read_key(file: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> Result<ApiKey, String> {
+fn read_key(
+    file: Option<&Path>,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<ApiKey, String> {
     if let Some(file) = file {
         let text = std::fs::read_to_string(file)
             .map_err(|error| format!("cannot read the API key file {}: {error}", file.display()))?;
         return ApiKey::new(&text).map_err(|error| format!("{}: {error}", file.display()));
     }
     match environment("PLUTON_FICHIER_API_KEY") {
-        Some(text) => ApiKey::new(&text).map_err(|error| format!("PLUTON_FICHIER_API_KEY: {error}")),
-        None => Err("no API key: give --api-key-file FILE or PLUTON_FICHIER_API_KEY \
+        Some(text) => {
+            ApiKey::new(&text).map_err(|error| format!("PLUTON_FICHIER_API_KEY: {error}"))
+        }
+        None => Err(
+            "no API key: give --api-key-file FILE or PLUTON_FICHIER_API_KEY \
                      (make a key at https://1fichier.com/console/params.pl), or try --emulator"
-            .to_owned()),
+                .to_owned(),
+        ),
     }
 }
 
 fn default_state_dir(environment: impl Fn(&str) -> Option<String>) -> Result<PathBuf, String> {
-    let set = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        environment(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     set("XDG_STATE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".local/state")))
         .map(|base| base.join("pluton-fichier"))
@@ -237,14 +293,19 @@ mod tests {
     }
 
     fn check(args: &[&str]) -> Result<Config, String> {
-        let cli = Cli::try_parse_from([&["x"], args].concat()).map_err(|error| error.to_string())?;
-        cli.serve.check(|name| (name == "PLUTON_FICHIER_API_KEY").then(|| "KEY".to_owned()))
+        let cli =
+            Cli::try_parse_from([&["x"], args].concat()).map_err(|error| error.to_string())?;
+        cli.serve
+            .check(|name| (name == "PLUTON_FICHIER_API_KEY").then(|| "KEY".to_owned()))
     }
 
     #[test]
     fn safe_by_default() {
         let config = check(&["--state-dir", "/tmp/x"]).unwrap();
-        assert_eq!(config.grpc_listen, [Listen::Tcp("127.0.0.1:50051".parse().unwrap())]);
+        assert_eq!(
+            config.grpc_listen,
+            [Listen::Tcp("127.0.0.1:50051".parse().unwrap())]
+        );
         assert_eq!(config.limits.calls_per_second, Some(3.0));
     }
 
@@ -259,7 +320,10 @@ mod tests {
             (&["--grpc-listen", "unix:"], "needs a path"),
             (&["--grpc-listen", "nonsense"], "not an ADDRESS"),
             (&["--encoding", "Nonsense"], "Nonsense"),
-            (&["--emulator", "--api-url", "http://127.0.0.1/v1"], "cannot be used with"),
+            (
+                &["--emulator", "--api-url", "http://127.0.0.1/v1"],
+                "cannot be used with",
+            ),
         ] {
             let error = check(args).unwrap_err();
             assert!(error.contains(word), "{args:?}: {error}");

@@ -9,8 +9,8 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -28,7 +28,9 @@ pub struct Content {
 
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Content").field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("Content")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -44,7 +46,10 @@ pub struct Part {
 enum Segment {
     Bytes(Bytes),
     Closed(Content),
-    Open { remaining: u64, stream: BoxStream<'static, io::Result<Bytes>> },
+    Open {
+        remaining: u64,
+        stream: BoxStream<'static, io::Result<Bytes>>,
+    },
     /// Nothing passes before somebody says so; if nobody does, the request is
     /// cut off and 1Fichier stores nothing ([API §E5]).
     Gate(oneshot::Receiver<()>),
@@ -80,8 +85,9 @@ impl MultipartBody {
     ) -> Self {
         let mut segments = VecDeque::with_capacity(parts.len() * 2 + 3);
         // Plain fields carry no Content-Type; Content-Disposition comes first.
-        let mut text =
-            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"did\"\r\n\r\n{did}\r\n");
+        let mut text = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"did\"\r\n\r\n{did}\r\n"
+        );
         for part in parts {
             text.push_str(&format!(
                 "--{boundary}\r\nContent-Disposition: form-data; name=\"file[]\"; filename=\"{}\"\r\n\
@@ -106,7 +112,11 @@ impl MultipartBody {
                 Segment::Gate(_) => 0,
             })
             .sum();
-        Self { segments: Mutex::new(segments), remaining, sent }
+        Self {
+            segments: Mutex::new(segments),
+            remaining,
+            sent,
+        }
     }
 
     pub(super) fn length(&self) -> u64 {
@@ -117,61 +127,81 @@ impl MultipartBody {
 /// What would end the quoted name. No mask in use leaves these in; without
 /// this a hostile mask could write its own headers.
 fn quoted(name: &str) -> String {
-    name.replace('\\', "\\\\").replace('"', "\\\"").replace('\r', "%0D").replace('\n', "%0A")
+    name.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
 }
 
 fn wrong_length(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the content is {what} than announced"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the content is {what} than announced"),
+    )
 }
 
 impl Body for MultipartBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
-        let segments = this.segments.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let segments = this
+            .segments
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let bytes = loop {
             match segments.pop_front() {
                 None => return Poll::Ready(None),
                 Some(Segment::Bytes(bytes)) => break bytes,
                 Some(Segment::Closed(content)) => {
                     let Content { size, open } = content;
-                    segments.push_front(Segment::Open { remaining: size, stream: open() });
+                    segments.push_front(Segment::Open {
+                        remaining: size,
+                        stream: open(),
+                    });
                 }
-                Some(Segment::Open { remaining, mut stream }) => {
-                    match stream.as_mut().poll_next(context) {
-                        Poll::Pending => {
-                            segments.push_front(Segment::Open { remaining, stream });
-                            return Poll::Pending;
-                        }
-                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
-                        Poll::Ready(None) if remaining == 0 => {}
-                        Poll::Ready(None) => return Poll::Ready(Some(Err(wrong_length("shorter")))),
-                        Poll::Ready(Some(Ok(bytes))) => {
-                            let Some(rest) = remaining.checked_sub(bytes.len() as u64) else {
-                                return Poll::Ready(Some(Err(wrong_length("longer"))));
-                            };
-                            segments.push_front(Segment::Open { remaining: rest, stream });
-                            if !bytes.is_empty() {
-                                break bytes;
-                            }
+                Some(Segment::Open {
+                    remaining,
+                    mut stream,
+                }) => match stream.as_mut().poll_next(context) {
+                    Poll::Pending => {
+                        segments.push_front(Segment::Open { remaining, stream });
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                    Poll::Ready(None) if remaining == 0 => {}
+                    Poll::Ready(None) => return Poll::Ready(Some(Err(wrong_length("shorter")))),
+                    Poll::Ready(Some(Ok(bytes))) => {
+                        let Some(rest) = remaining.checked_sub(bytes.len() as u64) else {
+                            return Poll::Ready(Some(Err(wrong_length("longer"))));
+                        };
+                        segments.push_front(Segment::Open {
+                            remaining: rest,
+                            stream,
+                        });
+                        if !bytes.is_empty() {
+                            break bytes;
                         }
                     }
-                }
-                Some(Segment::Gate(mut gate)) => {
-                    match Pin::new(&mut gate).poll(context) {
-                        Poll::Pending => {
-                            segments.push_front(Segment::Gate(gate));
-                            return Poll::Pending;
-                        }
-                        Poll::Ready(Ok(())) => {}
-                        Poll::Ready(Err(_)) => {
-                            let error = io::Error::new(io::ErrorKind::ConnectionAborted, "the upload was given up");
-                            return Poll::Ready(Some(Err(error)));
-                        }
+                },
+                Some(Segment::Gate(mut gate)) => match Pin::new(&mut gate).poll(context) {
+                    Poll::Pending => {
+                        segments.push_front(Segment::Gate(gate));
+                        return Poll::Pending;
                     }
-                }
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => {
+                        let error = io::Error::new(
+                            io::ErrorKind::ConnectionAborted,
+                            "the upload was given up",
+                        );
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                },
             }
         };
         this.remaining = this.remaining.saturating_sub(bytes.len() as u64);
@@ -188,7 +218,6 @@ impl Body for MultipartBody {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use futures::stream;
@@ -198,10 +227,19 @@ mod tests {
 
     fn part(name: &str, size: u64, pieces: &'static [&'static str]) -> Part {
         let open = move || {
-            let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))).collect();
+            let pieces: Vec<_> = pieces
+                .iter()
+                .map(|piece| Ok(Bytes::from_static(piece.as_bytes())))
+                .collect();
             Box::pin(stream::iter(pieces)) as BoxStream<'static, _>
         };
-        Part { name: name.into(), content: Content { size, open: Box::new(open) } }
+        Part {
+            name: name.into(),
+            content: Content {
+                size,
+                open: Box::new(open),
+            },
+        }
     }
 
     async fn collect(parts: Vec<Part>) -> io::Result<(u64, String)> {
@@ -213,7 +251,9 @@ mod tests {
 
     #[tokio::test]
     async fn dialect_and_exact_length() {
-        let (length, text) = collect(vec![part("é＂.bin", 3, &["a", "bc"]), part("2", 1, &["x"])]).await.unwrap();
+        let (length, text) = collect(vec![part("é＂.bin", 3, &["a", "bc"]), part("2", 1, &["x"])])
+            .await
+            .unwrap();
         assert_eq!(
             text,
             "--b\r\nContent-Disposition: form-data; name=\"did\"\r\n\r\n7\r\n\
@@ -227,15 +267,39 @@ mod tests {
 
     #[tokio::test]
     async fn longer_or_shorter_than_announced_is_an_error() {
-        assert!(collect(vec![part("a", 2, &["abc"])]).await.unwrap_err().to_string().contains("longer"));
-        assert!(collect(vec![part("a", 2, &["ab", "c"])]).await.unwrap_err().to_string().contains("longer"));
-        assert!(collect(vec![part("a", 4, &["abc"])]).await.unwrap_err().to_string().contains("shorter"));
+        assert!(
+            collect(vec![part("a", 2, &["abc"])])
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("longer")
+        );
+        assert!(
+            collect(vec![part("a", 2, &["ab", "c"])])
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("longer")
+        );
+        assert!(
+            collect(vec![part("a", 4, &["abc"])])
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("shorter")
+        );
     }
 
     #[tokio::test]
     async fn a_gate_that_is_dropped_cuts_the_body_off() {
         let (open, gate) = oneshot::channel();
-        let body = MultipartBody::new("b", 7, vec![part("a", 1, &["a"])], Some(gate), Arc::default());
+        let body = MultipartBody::new(
+            "b",
+            7,
+            vec![part("a", 1, &["a"])],
+            Some(gate),
+            Arc::default(),
+        );
         drop(open);
         assert!(body.collect().await.is_err());
     }

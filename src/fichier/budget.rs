@@ -54,7 +54,10 @@ impl Scope {
     /// A call without a deadline of its own; it still waits no longer than
     /// [`MAX_WAIT`].
     pub fn new(priority: Priority) -> Self {
-        Self { priority, deadline: None }
+        Self {
+            priority,
+            deadline: None,
+        }
     }
 
     /// The same with another priority.
@@ -108,7 +111,10 @@ impl Default for Limits {
 impl Limits {
     /// No limit at all.
     pub fn none() -> Self {
-        Self { calls_per_second: None, ..Self::default() }
+        Self {
+            calls_per_second: None,
+            ..Self::default()
+        }
     }
 }
 
@@ -218,7 +224,10 @@ impl Budget {
             next_waiter: 0,
         };
         Self {
-            shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }),
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                changed: Notify::new(),
+            }),
             pauses: watch::Sender::new(()),
             dispatcher: OnceLock::new(),
         }
@@ -239,14 +248,28 @@ impl Budget {
             let (grant, receiver) = oneshot::channel();
             let id = state.next_waiter;
             state.next_waiter += 1;
-            state.waiters.insert((scope.priority, id), Waiter { rule, endpoint, deadline, grant });
+            state.waiters.insert(
+                (scope.priority, id),
+                Waiter {
+                    rule,
+                    endpoint,
+                    deadline,
+                    grant,
+                },
+            );
             receiver
         };
         self.dispatcher.get_or_init(|| {
             AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::clone(&self.shared))))
         });
         self.shared.changed.notify_one();
-        receiver.await.unwrap_or_else(|_| Err(Error::new(endpoint, Kind::NotSent, "the server is stopping")))
+        receiver.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                endpoint,
+                Kind::NotSent,
+                "the server is stopping",
+            ))
+        })
     }
 
     /// Tells how the call ended. A failed listing may be repeated before its
@@ -291,7 +314,10 @@ impl Budget {
         Activity {
             calls_per_second: state.rate,
             calls_last_minute,
-            locked: state.pause.as_ref().map(|pause| (pause.until - now, pause.text.clone())),
+            locked: state
+                .pause
+                .as_ref()
+                .map(|pause| (pause.until - now, pause.text.clone())),
             queued,
             floods: state.floods,
         }
@@ -307,7 +333,9 @@ impl Budget {
         let mut state = self.shared.lock();
         state.prune(now);
         match &state.pause {
-            Some(pause) if pause.until > deadline => Err(state.too_late("queue", pause.until - now)),
+            Some(pause) if pause.until > deadline => {
+                Err(state.too_late("queue", pause.until - now))
+            }
             _ => Ok(()),
         }
     }
@@ -330,7 +358,9 @@ impl Budget {
     pub(crate) fn listing_allowed_in(&self, folder: i64) -> Duration {
         let state = self.shared.lock();
         let now = Instant::now();
-        state.allowed_at(Rule::Listing(folder), now).saturating_duration_since(now)
+        state
+            .allowed_at(Rule::Listing(folder), now)
+            .saturating_duration_since(now)
     }
 }
 
@@ -339,7 +369,11 @@ impl State {
         if self.pause.as_ref().is_some_and(|pause| pause.until <= now) {
             self.pause = None;
         }
-        while self.minute.front().is_some_and(|(at, _)| now - *at >= Duration::from_secs(60)) {
+        while self
+            .minute
+            .front()
+            .is_some_and(|(at, _)| now - *at >= Duration::from_secs(60))
+        {
             self.minute.pop_front();
         }
         let interval = self.limits.folder_listing;
@@ -369,7 +403,8 @@ impl State {
                     at = at.max(*last + self.limits.folder_listing);
                 }
                 if let Some(due) = self.listing_due {
-                    let tolerance = self.limits.any_listing * (self.limits.listing_burst.max(1) - 1);
+                    let tolerance =
+                        self.limits.any_listing * (self.limits.listing_burst.max(1) - 1);
                     at = at.max(due.checked_sub(tolerance).unwrap_or(due));
                 }
             }
@@ -393,7 +428,11 @@ impl State {
     ) -> Result<(), Error> {
         let queue = Duration::from_secs_f64((ahead as f64 / self.rate).min(86_400.0));
         let estimate = self.allowed_at(rule, now).max(now + queue);
-        if estimate <= deadline { Ok(()) } else { Err(self.too_late(endpoint, estimate - now)) }
+        if estimate <= deadline {
+            Ok(())
+        } else {
+            Err(self.too_late(endpoint, estimate - now))
+        }
     }
 
     fn too_late(&self, endpoint: &'static str, wait: Duration) -> Error {
@@ -402,7 +441,10 @@ impl State {
             None => Error::new(
                 endpoint,
                 Kind::Deadline,
-                format!("1Fichier's limits allow the next such call in {:.0} s", wait.as_secs_f64().ceil()),
+                format!(
+                    "1Fichier's limits allow the next such call in {:.0} s",
+                    wait.as_secs_f64().ceil()
+                ),
             ),
         }
         .waiting(wait)
@@ -427,7 +469,11 @@ impl State {
 
     /// Additive increase: back to full speed after a few dozen good calls.
     fn succeeded(&mut self, permit: &Permit) {
-        if self.pause.as_ref().is_none_or(|pause| permit.granted > pause.since) {
+        if self
+            .pause
+            .as_ref()
+            .is_none_or(|pause| permit.granted > pause.since)
+        {
             self.pauses_in_a_row = 0;
         }
         if let Some(most) = self.limits.calls_per_second {
@@ -450,8 +496,17 @@ impl State {
             self.rate = (self.rate / 2.0).max(SLOWEST);
         }
         let until = now + length;
-        tracing::warn!(seconds = length.as_secs(), answer = error.text(), "1Fichier locked the account; all calls pause");
-        self.pause = Some(Pause { since: now, until, kind: error.kind(), text: error.text().to_owned() });
+        tracing::warn!(
+            seconds = length.as_secs(),
+            answer = error.text(),
+            "1Fichier locked the account; all calls pause"
+        );
+        self.pause = Some(Pause {
+            since: now,
+            until,
+            kind: error.kind(),
+            text: error.text().to_owned(),
+        });
         let late: Vec<_> = self
             .waiters
             .iter()
@@ -474,7 +529,9 @@ impl State {
         let mut next: Option<Instant> = None;
         let keys: Vec<_> = self.waiters.keys().copied().collect();
         for key in keys {
-            let Some(waiter) = self.waiters.get(&key) else { continue };
+            let Some(waiter) = self.waiters.get(&key) else {
+                continue;
+            };
             let at = self.allowed_at(waiter.rule, now);
             let wake = if at <= now {
                 if let Some(waiter) = self.waiters.remove(&key)
@@ -515,7 +572,10 @@ async fn dispatch(shared: Arc<Shared>) {
 mod tests {
     use super::*;
 
-    const READ: Scope = Scope { priority: Priority::Read, deadline: None };
+    const READ: Scope = Scope {
+        priority: Priority::Read,
+        deadline: None,
+    };
 
     async fn call(budget: &Budget, rule: Rule) -> Duration {
         let start = Instant::now();
@@ -535,7 +595,10 @@ mod tests {
         for window in times.windows(4) {
             assert!(window[3] - window[0] >= Duration::from_secs(1));
         }
-        assert!(times[19] - times[0] < Duration::from_secs(8), "no slower than the limit asks");
+        assert!(
+            times[19] - times[0] < Duration::from_secs(8),
+            "no slower than the limit asks"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -553,10 +616,17 @@ mod tests {
             let permit = budget.acquire(READ, Rule::Call, "test").await.unwrap();
             let flood = Error::refusal("test", 403, "Flood detected: IP Locked #412");
             budget.report(&permit, Rule::Call, Err(&flood));
-            let soon = Scope { deadline: Some(Instant::now() + Duration::from_secs(10)), ..READ };
+            let soon = Scope {
+                deadline: Some(Instant::now() + Duration::from_secs(10)),
+                ..READ
+            };
             let refused = budget.acquire(soon, Rule::Call, "test").await.unwrap_err();
             assert_eq!(refused.kind(), Kind::Flood);
-            assert!(refused.wait() >= Duration::from_secs(seconds), "{floods} {:?}", refused.wait());
+            assert!(
+                refused.wait() >= Duration::from_secs(seconds),
+                "{floods} {:?}",
+                refused.wait()
+            );
             assert_eq!(budget.activity().floods, floods);
         }
     }
@@ -569,10 +639,17 @@ mod tests {
         }
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
-        for (name, priority) in [("delete", Priority::Delete), ("gone", Priority::Read), ("read", Priority::Read)] {
+        for (name, priority) in [
+            ("delete", Priority::Delete),
+            ("gone", Priority::Read),
+            ("read", Priority::Read),
+        ] {
             let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
             tasks.push(tokio::spawn(async move {
-                let permit = budget.acquire(Scope::new(priority), Rule::Call, "test").await.unwrap();
+                let permit = budget
+                    .acquire(Scope::new(priority), Rule::Call, "test")
+                    .await
+                    .unwrap();
                 order.lock().unwrap().push(name);
                 drop(permit);
             }));

@@ -27,13 +27,22 @@ impl Client {
     /// # Errors
     /// [`Kind::Token`] when the answer is anything but those bytes: the URL
     /// has expired, or the server ignores ranges.
-    pub async fn download(&self, url: &Url, offset: u64, length: u64, size: u64) -> Result<Download, Error> {
+    pub async fn download(
+        &self,
+        url: &Url,
+        offset: u64,
+        length: u64,
+        size: u64,
+    ) -> Result<Download, Error> {
         let whole = offset == 0 && length == size;
         let mut url = url.clone();
         for _ in 0..REDIRECTS {
             let mut request = self.nodes.get(url.clone());
             if !whole {
-                request = request.header(header::RANGE, format!("bytes={offset}-{}", offset + length - 1));
+                request = request.header(
+                    header::RANGE,
+                    format!("bytes={offset}-{}", offset + length - 1),
+                );
             }
             let response = tokio::time::timeout(SILENCE, request.send())
                 .await
@@ -49,25 +58,51 @@ impl Client {
                 continue;
             }
             check(&response, offset, length, size, whole)?;
-            return Ok(Download { response, remaining: length });
+            return Ok(Download {
+                response,
+                remaining: length,
+            });
         }
         Err(not_content("too many redirects"))
     }
 }
 
 fn silent() -> Error {
-    Error::new(ENDPOINT, Kind::Broken, format!("no data for {} s", SILENCE.as_secs()))
+    Error::new(
+        ENDPOINT,
+        Kind::Broken,
+        format!("no data for {} s", SILENCE.as_secs()),
+    )
 }
 
 fn not_content(what: &str) -> Error {
-    Error::new(ENDPOINT, Kind::Token, format!("the download server answered {what}"))
+    Error::new(
+        ENDPOINT,
+        Kind::Token,
+        format!("the download server answered {what}"),
+    )
 }
 
-fn check(response: &reqwest::Response, offset: u64, length: u64, size: u64, whole: bool) -> Result<(), Error> {
+fn check(
+    response: &reqwest::Response,
+    offset: u64,
+    length: u64,
+    size: u64,
+    whole: bool,
+) -> Result<(), Error> {
     let status = response.status();
-    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let text = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     if status.is_server_error() {
-        return Err(Error::new(ENDPOINT, Kind::Server, format!("HTTP {}", status.as_u16())));
+        return Err(Error::new(
+            ENDPOINT,
+            Kind::Server,
+            format!("HTTP {}", status.as_u16()),
+        ));
     }
     // A file may be HTML itself; then it comes with a Content-Disposition.
     let is_page = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"))
@@ -80,7 +115,11 @@ fn check(response: &reqwest::Response, offset: u64, length: u64, size: u64, whol
             let expected = format!("bytes {offset}-{}/{size}", offset + length - 1);
             match text(header::CONTENT_RANGE) {
                 Some(range) if range == expected => {}
-                other => return Err(not_content(&format!("range {other:?} instead of {expected:?}"))),
+                other => {
+                    return Err(not_content(&format!(
+                        "range {other:?} instead of {expected:?}"
+                    )));
+                }
             }
         }
         StatusCode::OK if whole => {}
@@ -88,9 +127,9 @@ fn check(response: &reqwest::Response, offset: u64, length: u64, size: u64, whol
         other => return Err(not_content(&format!("HTTP {}", other.as_u16()))),
     }
     match response.content_length() {
-        Some(announced) if announced != length => {
-            Err(not_content(&format!("{announced} bytes instead of {length}")))
-        }
+        Some(announced) if announced != length => Err(not_content(&format!(
+            "{announced} bytes instead of {length}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -114,8 +153,16 @@ impl Download {
                 self.remaining -= bytes.len() as u64;
                 Ok(Some(bytes))
             }
-            Some(_) => Err(Error::new(ENDPOINT, Kind::Broken, "more bytes than announced")),
-            None => Err(Error::new(ENDPOINT, Kind::Broken, "the content ended early")),
+            Some(_) => Err(Error::new(
+                ENDPOINT,
+                Kind::Broken,
+                "more bytes than announced",
+            )),
+            None => Err(Error::new(
+                ENDPOINT,
+                Kind::Broken,
+                "the content ended early",
+            )),
         }
     }
 }

@@ -74,7 +74,12 @@ struct Inner {
 
 impl Error {
     pub(crate) fn new(endpoint: &'static str, kind: Kind, text: impl Into<String>) -> Self {
-        Self(Box::new(Inner { endpoint, kind, text: text.into(), wait: None }))
+        Self(Box::new(Inner {
+            endpoint,
+            kind,
+            text: text.into(),
+            wait: None,
+        }))
     }
 
     /// A file that is not there any more.
@@ -138,14 +143,22 @@ impl Error {
     /// Classifies a refusal of `/v1`.
     pub(crate) fn refusal(endpoint: &'static str, status: u16, message: &str) -> Self {
         let kind = classify(status, message);
-        let text = if message.is_empty() { format!("HTTP {status} without a reason") } else { message.to_owned() };
+        let text = if message.is_empty() {
+            format!("HTTP {status} without a reason")
+        } else {
+            message.to_owned()
+        };
         Self::new(endpoint, kind, text)
     }
 
     /// Classifies a failure to exchange messages. The text names the error's
     /// chain without the URL, which may be secret.
     pub(crate) fn transport(endpoint: &'static str, error: reqwest::Error) -> Self {
-        let kind = if error.is_connect() || error.is_builder() { Kind::NotSent } else { Kind::Broken };
+        let kind = if error.is_connect() || error.is_builder() {
+            Kind::NotSent
+        } else {
+            Kind::Broken
+        };
         let error = error.without_url();
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);
@@ -213,9 +226,10 @@ impl std::error::Error for Error {}
 impl From<Error> for domain::Error {
     fn from(error: Error) -> Self {
         let (reason, advice) = match error.kind() {
-            Kind::Flood | Kind::Banned => {
-                (Reason::UpstreamLocked, "1Fichier has locked the account for a while; wait before trying again")
-            }
+            Kind::Flood | Kind::Banned => (
+                Reason::UpstreamLocked,
+                "1Fichier has locked the account for a while; wait before trying again",
+            ),
             Kind::Location => (
                 Reason::UpstreamLocked,
                 "1Fichier lets the account be used from one address at a time; wait, or stop the other use",
@@ -234,29 +248,49 @@ impl From<Error> for domain::Error {
             ),
             Kind::NotFound => (Reason::FileNotFound, "1Fichier does not have it any more"),
             Kind::Access => (Reason::UpstreamAccessDenied, "1Fichier refuses access"),
-            Kind::Password => {
-                (Reason::UpstreamAccessDenied, "1Fichier wants another password; set `file_password`")
-            }
+            Kind::Password => (
+                Reason::UpstreamAccessDenied,
+                "1Fichier wants another password; set `file_password`",
+            ),
             Kind::Name => (Reason::InvalidPath, "1Fichier refuses the name"),
-            Kind::Corrupt => (Reason::StoredContentCorrupt, "the upload was damaged on its way; send it again"),
-            Kind::Quota => (Reason::StorageQuotaExceeded, "the 1Fichier account is full; free space or extend it"),
+            Kind::Corrupt => (
+                Reason::StoredContentCorrupt,
+                "the upload was damaged on its way; send it again",
+            ),
+            Kind::Quota => (
+                Reason::StorageQuotaExceeded,
+                "the 1Fichier account is full; free space or extend it",
+            ),
             Kind::NoChange | Kind::Refused => (Reason::UpstreamProtocol, "1Fichier refused"),
-            Kind::Node | Kind::Server => {
-                (Reason::UpstreamUnavailable, "1Fichier has a problem of its own; try again later")
-            }
-            Kind::NotSent => {
-                (Reason::UpstreamUnavailable, "1Fichier cannot be reached; check the network and try again")
-            }
-            Kind::Broken => (Reason::UpstreamUnavailable, "the connection to 1Fichier broke; try again"),
+            Kind::Node | Kind::Server => (
+                Reason::UpstreamUnavailable,
+                "1Fichier has a problem of its own; try again later",
+            ),
+            Kind::NotSent => (
+                Reason::UpstreamUnavailable,
+                "1Fichier cannot be reached; check the network and try again",
+            ),
+            Kind::Broken => (
+                Reason::UpstreamUnavailable,
+                "the connection to 1Fichier broke; try again",
+            ),
             Kind::Malformed => (Reason::UpstreamProtocol, "1Fichier's answer makes no sense"),
-            Kind::Deadline => {
-                (Reason::UpstreamUnavailable, "the request budget allows this call only after the deadline")
-            }
-            Kind::ForeignHost => {
-                (Reason::UpstreamProtocol, "1Fichier named a host that is not its own; nothing was sent to it")
-            }
-            Kind::Body => (Reason::UpstreamUnavailable, "the content could not be read to the end"),
-            Kind::Token => (Reason::UpstreamUnavailable, "1Fichier's download server does not give the content"),
+            Kind::Deadline => (
+                Reason::UpstreamUnavailable,
+                "the request budget allows this call only after the deadline",
+            ),
+            Kind::ForeignHost => (
+                Reason::UpstreamProtocol,
+                "1Fichier named a host that is not its own; nothing was sent to it",
+            ),
+            Kind::Body => (
+                Reason::UpstreamUnavailable,
+                "the content could not be read to the end",
+            ),
+            Kind::Token => (
+                Reason::UpstreamUnavailable,
+                "1Fichier's download server does not give the content",
+            ),
         };
         let mut result = Self::new(reason, format!("{advice}: {}", error.0.text))
             .with("upstream_message", error.0.text.clone())
@@ -290,12 +324,32 @@ mod tests {
             (404, "Resource not found #469", Kind::NotFound),
             (200, "Resource not found #469", Kind::NotFound),
             (403, "Resource not allowed #631", Kind::Access),
-            (403, "Password not provided. Resource not allowed #1", Kind::Password),
-            (403, "Invalid password. Resource not allowed #2", Kind::Password),
+            (
+                403,
+                "Password not provided. Resource not allowed #1",
+                Kind::Password,
+            ),
+            (
+                403,
+                "Invalid password. Resource not allowed #2",
+                Kind::Password,
+            ),
             (403, "Owner locked #620", Kind::Access),
-            (403, "Only 1 location allowed at a time #887", Kind::Location),
-            (403, "Only 3 locations allowed at a time #887", Kind::Location),
-            (403, "You use professional equipment, must have CDN credits", Kind::ProfessionalAddress),
+            (
+                403,
+                "Only 1 location allowed at a time #887",
+                Kind::Location,
+            ),
+            (
+                403,
+                "Only 3 locations allowed at a time #887",
+                Kind::Location,
+            ),
+            (
+                403,
+                "You use professional equipment, must have CDN credits",
+                Kind::ProfessionalAddress,
+            ),
             (200, "No file has been renamed #312", Kind::NoChange),
             (200, "Bad filename characters", Kind::Name),
             (503, "maintenance", Kind::Server),
@@ -307,7 +361,8 @@ mod tests {
 
     #[test]
     fn unavailable_always_says_when_to_come_back() {
-        let error: domain::Error = Error::refusal("x", 403, "Flood detected: IP Locked #374").into();
+        let error: domain::Error =
+            Error::refusal("x", 403, "Flood detected: IP Locked #374").into();
         assert_eq!(error.reason(), Reason::UpstreamLocked);
         assert!(error.retry_delay().is_some());
         let error: domain::Error = Error::refusal("x", 401, "Not authenticated #247").into();

@@ -20,7 +20,8 @@ fn is_loopback(url: &Url) -> bool {
         Some("localhost") => true,
         Some(host) => {
             let bare = host.trim_start_matches('[').trim_end_matches(']');
-            bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            bare.parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
         }
         None => false,
     }
@@ -28,7 +29,10 @@ fn is_loopback(url: &Url) -> bool {
 
 fn in_domain(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
-        host == DOMAIN || host.strip_suffix(DOMAIN).is_some_and(|prefix| prefix.ends_with('.'))
+        host == DOMAIN
+            || host
+                .strip_suffix(DOMAIN)
+                .is_some_and(|prefix| prefix.ends_with('.'))
     })
 }
 
@@ -39,14 +43,21 @@ impl Hosts {
     /// A text for the user when it is no URL, or plain http beyond loopback,
     /// which would send the API key in the clear.
     pub fn new(api_url: &str) -> Result<Self, String> {
-        let mut api = Url::parse(api_url).map_err(|error| format!("{api_url:?} is no URL: {error}"))?;
+        let mut api =
+            Url::parse(api_url).map_err(|error| format!("{api_url:?} is no URL: {error}"))?;
         if !api.path().ends_with('/') {
             api.set_path(&format!("{}/", api.path()));
         }
         let loopback = is_loopback(&api);
         match api.scheme() {
-            "https" => Ok(Self { api, loopback: false }),
-            "http" if loopback => Ok(Self { api, loopback: true }),
+            "https" => Ok(Self {
+                api,
+                loopback: false,
+            }),
+            "http" if loopback => Ok(Self {
+                api,
+                loopback: true,
+            }),
             "http" => Err(format!(
                 "{api_url} would send the API key unencrypted; plain http is for loopback addresses only"
             )),
@@ -73,12 +84,22 @@ impl Hosts {
         }
         // The path may be a download token: only the host is told.
         let host = url.host_str().unwrap_or("no host");
-        Err(Error::new(endpoint, Kind::ForeignHost, format!("{}://{host} is not a host of 1Fichier", url.scheme())))
+        Err(Error::new(
+            endpoint,
+            Kind::ForeignHost,
+            format!("{}://{host} is not a host of 1Fichier", url.scheme()),
+        ))
     }
 
     /// The base URL of an upload node, named by host and perhaps port.
     pub(crate) fn node(&self, endpoint: &'static str, host: &str) -> Result<Url, Error> {
-        let wrong = || Error::new(endpoint, Kind::Malformed, format!("{host:?} is no upload node"));
+        let wrong = || {
+            Error::new(
+                endpoint,
+                Kind::Malformed,
+                format!("{host:?} is no upload node"),
+            )
+        };
         if host.contains("://") {
             return self.check(endpoint, Url::parse(host).map_err(|_| wrong())?);
         }
@@ -93,17 +114,31 @@ impl Hosts {
     }
 
     /// A URL that an answer named, perhaps relative to `base`.
-    pub(crate) fn follow(&self, endpoint: &'static str, base: &Url, target: &str) -> Result<Url, Error> {
-        let url = base
-            .join(target)
-            .map_err(|_| Error::new(endpoint, Kind::Malformed, "1Fichier redirected to something that is no URL"))?;
+    pub(crate) fn follow(
+        &self,
+        endpoint: &'static str,
+        base: &Url,
+        target: &str,
+    ) -> Result<Url, Error> {
+        let url = base.join(target).map_err(|_| {
+            Error::new(
+                endpoint,
+                Kind::Malformed,
+                "1Fichier redirected to something that is no URL",
+            )
+        })?;
         self.check(endpoint, url)
     }
 
     /// An absolute URL that an answer named.
     pub(crate) fn absolute(&self, endpoint: &'static str, target: &str) -> Result<Url, Error> {
-        let url = Url::parse(target)
-            .map_err(|_| Error::new(endpoint, Kind::Malformed, "1Fichier gave something that is no URL"))?;
+        let url = Url::parse(target).map_err(|_| {
+            Error::new(
+                endpoint,
+                Kind::Malformed,
+                "1Fichier gave something that is no URL",
+            )
+        })?;
         self.check(endpoint, url)
     }
 }
@@ -115,9 +150,22 @@ mod tests {
     #[test]
     fn real_service_allows_only_its_own_domain_over_tls() {
         let hosts = Hosts::new("https://api.1fichier.com/v1").unwrap();
-        assert_eq!(hosts.api("folder/ls").as_str(), "https://api.1fichier.com/v1/folder/ls.cgi");
-        assert_eq!(hosts.node("x", "up2.1fichier.com").unwrap().as_str(), "https://up2.1fichier.com/");
-        for bad in ["evil.example", "1fichier.com.evil.example", "evil1fichier.com", "127.0.0.1:80", "a/b", "u@1fichier.com"] {
+        assert_eq!(
+            hosts.api("folder/ls").as_str(),
+            "https://api.1fichier.com/v1/folder/ls.cgi"
+        );
+        assert_eq!(
+            hosts.node("x", "up2.1fichier.com").unwrap().as_str(),
+            "https://up2.1fichier.com/"
+        );
+        for bad in [
+            "evil.example",
+            "1fichier.com.evil.example",
+            "evil1fichier.com",
+            "127.0.0.1:80",
+            "a/b",
+            "u@1fichier.com",
+        ] {
             assert!(hosts.node("x", bad).is_err(), "{bad}");
         }
         assert!(hosts.absolute("x", "https://a-6.1fichier.com/p1").is_ok());
@@ -128,8 +176,14 @@ mod tests {
     #[test]
     fn loopback_api_allows_loopback_nodes() {
         let hosts = Hosts::new("http://127.0.0.1:8080/v1/").unwrap();
-        assert_eq!(hosts.node("x", "127.0.0.1:8081").unwrap().as_str(), "http://127.0.0.1:8081/");
-        assert_eq!(hosts.node("x", "http://localhost:8081").unwrap().as_str(), "http://localhost:8081/");
+        assert_eq!(
+            hosts.node("x", "127.0.0.1:8081").unwrap().as_str(),
+            "http://127.0.0.1:8081/"
+        );
+        assert_eq!(
+            hosts.node("x", "http://localhost:8081").unwrap().as_str(),
+            "http://localhost:8081/"
+        );
         assert!(hosts.absolute("x", "http://192.0.2.1/p1").is_err());
         assert!(Hosts::new("http://192.0.2.1/v1").is_err());
         assert!(Hosts::new("ftp://1fichier.com").is_err());

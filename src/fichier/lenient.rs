@@ -59,7 +59,9 @@ impl<'de> Visitor<'de> for IntVisitor {
     fn visit_str<E>(self, value: &str) -> Result<Int, E> {
         let value = value.trim();
         let exact = value.parse().ok();
-        Ok(Int(exact.or_else(|| value.parse::<f64>().ok().map(|number| number as i64))))
+        Ok(Int(exact.or_else(|| {
+            value.parse::<f64>().ok().map(|number| number as i64)
+        })))
     }
     fn visit_unit<E>(self) -> Result<Int, E> {
         Ok(Int(None))
@@ -190,9 +192,8 @@ pub(crate) fn parse<T: DeserializeOwned>(endpoint: &'static str, body: &[u8]) ->
     match serde_json::from_slice(body) {
         Ok(value) => Ok(value),
         Err(first) => match escape_lone_backslashes(body) {
-            Some(mended) => {
-                serde_json::from_slice(&mended).map_err(|_| malformed(endpoint, body, &first.to_string()))
-            }
+            Some(mended) => serde_json::from_slice(&mended)
+                .map_err(|_| malformed(endpoint, body, &first.to_string())),
             None => Err(malformed(endpoint, body, &first.to_string())),
         },
     }
@@ -207,7 +208,11 @@ fn malformed(endpoint: &'static str, body: &[u8], why: &str) -> Error {
     } else {
         format!("JSON that cannot be read ({why})")
     };
-    Error::new(endpoint, Kind::Malformed, format!("1Fichier answered {kind}"))
+    Error::new(
+        endpoint,
+        Kind::Malformed,
+        format!("1Fichier answered {kind}"),
+    )
 }
 
 fn escape_lone_backslashes(body: &[u8]) -> Option<Vec<u8>> {
@@ -250,13 +255,28 @@ mod tests {
     #[test]
     fn scalars_come_in_any_type_or_not_at_all() {
         for (text, size, name, acl) in [
-            (r#"{"size":12,"name":"a","acl":1}"#, Some(12), Some("a"), true),
-            (r#"{"size":"12","name":7,"acl":"1"}"#, Some(12), Some("7"), true),
+            (
+                r#"{"size":12,"name":"a","acl":1}"#,
+                Some(12),
+                Some("a"),
+                true,
+            ),
+            (
+                r#"{"size":"12","name":7,"acl":"1"}"#,
+                Some(12),
+                Some("7"),
+                true,
+            ),
             (r#"{"size":"1.9","acl":"0"}"#, Some(1), None, false),
             (r#"{"size":null,"name":null,"acl":null}"#, None, None, false),
             (r#"{"size":"","acl":{}}"#, None, None, false),
             (r#"{"acl":{"ip":[],"premium":0}}"#, None, None, false),
-            (r#"{"acl":{"ip":["192.0.2.0/24"]},"unknown":{"x":1}}"#, None, None, true),
+            (
+                r#"{"acl":{"ip":["192.0.2.0/24"]},"unknown":{"x":1}}"#,
+                None,
+                None,
+                true,
+            ),
         ] {
             let sample: Sample = parse("test", text.as_bytes()).unwrap();
             assert_eq!(
@@ -275,7 +295,11 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_an_error_that_says_so() {
-        for (body, word) in [(&b""[..], "nothing"), (b"<html>", "HTML"), (b"{\"size\":", "cannot be read")] {
+        for (body, word) in [
+            (&b""[..], "nothing"),
+            (b"<html>", "HTML"),
+            (b"{\"size\":", "cannot be read"),
+        ] {
             let error = parse::<Sample>("test", body).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }

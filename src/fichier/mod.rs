@@ -62,7 +62,9 @@ impl ApiKey {
             return Err("the API key is empty");
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("the API key has characters that no key has; copy it again from 1Fichier's console");
+            return Err(
+                "the API key has characters that no key has; copy it again from 1Fichier's console",
+            );
         }
         Ok(Self(text.into()))
     }
@@ -113,7 +115,11 @@ impl Client {
             api: builder().timeout(API_TIMEOUT).build().map_err(failed)?,
             // Nodes: long bodies, so no total timeout; one upload for each
             // connection, so nothing is kept idle ([API §J43]).
-            nodes: builder().http1_only().pool_max_idle_per_host(0).build().map_err(failed)?,
+            nodes: builder()
+                .http1_only()
+                .pool_max_idle_per_host(0)
+                .build()
+                .map_err(failed)?,
             budget: Budget::new(limits),
             refused_key: Mutex::new(None),
         })
@@ -134,26 +140,41 @@ impl Client {
     pub async fn list_folder(&self, scope: Scope, folder: i64) -> Result<FolderListing, Error> {
         const ENDPOINT: &str = "folder/ls";
         let body = json!({"folder_id": folder, "files": 1});
-        let raw: RawListing = self.call(scope, Rule::Listing(folder), ENDPOINT, &body, Repeat::Safe).await?;
+        let raw: RawListing = self
+            .call(scope, Rule::Listing(folder), ENDPOINT, &body, Repeat::Safe)
+            .await?;
         let mut listing = raw.check_folder(ENDPOINT, folder)?;
         if listing.files.is_none() {
             // The second half of one listing: the per-folder clock does not
             // start anew for it ([API §1.1], tolerated first repeat).
             let body = json!({"folder_id": folder});
-            let raw: RawListing = self.call(scope, Rule::Call, "file/ls", &body, Repeat::Safe).await?;
+            let raw: RawListing = self
+                .call(scope, Rule::Call, "file/ls", &body, Repeat::Safe)
+                .await?;
             listing.files = Some(raw.check_files("file/ls")?);
         }
         Ok(listing)
     }
 
     /// Makes a folder; returns its id and stored name.
-    pub async fn make_folder(&self, scope: Scope, parent: i64, name: &str) -> Result<(i64, String), Error> {
+    pub async fn make_folder(
+        &self,
+        scope: Scope,
+        parent: i64,
+        name: &str,
+    ) -> Result<(i64, String), Error> {
         const ENDPOINT: &str = "folder/mkdir";
         let body = json!({"name": name, "folder_id": parent});
-        let raw: RawMkdir = self.call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe).await?;
+        let raw: RawMkdir = self
+            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe)
+            .await?;
         // Without an id the next upload would land in the root ([API §15]).
         let id = raw.folder_id.0.filter(|id| *id > 0).ok_or_else(|| {
-            Error::new(ENDPOINT, Kind::Malformed, "1Fichier says that the folder was made, but gives no id")
+            Error::new(
+                ENDPOINT,
+                Kind::Malformed,
+                "1Fichier says that the folder was made, but gives no id",
+            )
         })?;
         Ok((id, raw.name.0.unwrap_or_else(|| name.to_owned())))
     }
@@ -161,7 +182,9 @@ impl Client {
     /// Removes an empty folder.
     pub async fn remove_folder(&self, scope: Scope, folder: i64) -> Result<(), Error> {
         let body = json!({"folder_id": folder});
-        let _: Envelope = self.call(scope, Rule::Call, "folder/rm", &body, Repeat::Unsafe).await?;
+        let _: Envelope = self
+            .call(scope, Rule::Call, "folder/rm", &body, Repeat::Unsafe)
+            .await?;
         Ok(())
     }
 
@@ -169,9 +192,14 @@ impl Client {
     pub async fn remove_files(&self, scope: Scope, urls: &[String]) -> Result<Removal, Error> {
         let files: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
         let body = json!({"files": files});
-        let raw: RawRemoval = self.call(scope, Rule::Call, "file/rm", &body, Repeat::Safe).await?;
+        let raw: RawRemoval = self
+            .call(scope, Rule::Call, "file/rm", &body, Repeat::Safe)
+            .await?;
         Ok(Removal {
-            removed: raw.removed.0.and_then(|removed| u64::try_from(removed).ok()),
+            removed: raw
+                .removed
+                .0
+                .and_then(|removed| u64::try_from(removed).ok()),
             urls: raw
                 .urls
                 .into_vec()
@@ -185,8 +213,15 @@ impl Client {
     /// Whether a file exists. Costly: many such questions lead to a ban
     /// ([API §1.1]).
     pub async fn file_exists(&self, scope: Scope, url: &str) -> Result<bool, Error> {
-        let outcome: Result<Envelope, _> =
-            self.call(scope, Rule::Call, "file/info", &json!({"url": url}), Repeat::Safe).await;
+        let outcome: Result<Envelope, _> = self
+            .call(
+                scope,
+                Rule::Call,
+                "file/info",
+                &json!({"url": url}),
+                Repeat::Safe,
+            )
+            .await;
         match outcome {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == Kind::NotFound => Ok(false),
@@ -196,7 +231,9 @@ impl Client {
 
     /// Facts about the account. Allowed once in 5 minutes.
     pub async fn user_info(&self, scope: Scope) -> Result<UserInfo, Error> {
-        let raw: RawUser = self.call(scope, Rule::UserInfo, "user/info", &json!({}), Repeat::Safe).await?;
+        let raw: RawUser = self
+            .call(scope, Rule::UserInfo, "user/info", &json!({}), Repeat::Safe)
+            .await?;
         Ok(raw.into())
     }
 
@@ -204,24 +241,34 @@ impl Client {
     pub async fn download_token(&self, scope: Scope, url: &str) -> Result<reqwest::Url, Error> {
         const ENDPOINT: &str = "download/get_token";
         let body = json!({"url": url, "single": 0});
-        let raw: RawToken = self.call(scope, Rule::Call, ENDPOINT, &body, Repeat::Safe).await?;
-        let token = raw
-            .url
-            .0
-            .filter(|url| !url.is_empty())
-            .ok_or_else(|| Error::new(ENDPOINT, Kind::Malformed, "1Fichier gave no download URL"))?;
+        let raw: RawToken = self
+            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Safe)
+            .await?;
+        let token = raw.url.0.filter(|url| !url.is_empty()).ok_or_else(|| {
+            Error::new(ENDPOINT, Kind::Malformed, "1Fichier gave no download URL")
+        })?;
         self.hosts.absolute(ENDPOINT, &token)
     }
 
     /// A node for one upload.
     pub async fn upload_node(&self, scope: Scope) -> Result<Node, Error> {
         const ENDPOINT: &str = "upload/get_upload_server";
-        let raw: RawUploadServer = self.call(scope, Rule::Call, ENDPOINT, &Value::Null, Repeat::Safe).await?;
+        let raw: RawUploadServer = self
+            .call(scope, Rule::Call, ENDPOINT, &Value::Null, Repeat::Safe)
+            .await?;
         let (Some(host), Some(id)) = (raw.url.0, raw.id.0) else {
-            return Err(Error::new(ENDPOINT, Kind::Malformed, "1Fichier named no upload node"));
+            return Err(Error::new(
+                ENDPOINT,
+                Kind::Malformed,
+                "1Fichier named no upload node",
+            ));
         };
         if id.is_empty() || id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(Error::new(ENDPOINT, Kind::Malformed, "1Fichier gave an upload id that is none"));
+            return Err(Error::new(
+                ENDPOINT,
+                Kind::Malformed,
+                "1Fichier gave an upload id that is none",
+            ));
         }
         Ok(Node::new(self.hosts.node(ENDPOINT, &host)?, id))
     }
@@ -238,19 +285,31 @@ impl Client {
         loop {
             self.check_key()?;
             let permit = self.budget.acquire(scope, rule, endpoint).await?;
-            let outcome = self.exchange(endpoint, body).await.and_then(|answer| lenient::parse(endpoint, &answer));
-            self.budget.report(&permit, rule, outcome.as_ref().map(|_| ()));
+            let outcome = self
+                .exchange(endpoint, body)
+                .await
+                .and_then(|answer| lenient::parse(endpoint, &answer));
+            self.budget
+                .report(&permit, rule, outcome.as_ref().map(|_| ()));
             let error = match outcome {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
             if error.kind() == Kind::Credentials {
-                *self.refused_key.lock().unwrap_or_else(PoisonError::into_inner) =
+                *self
+                    .refused_key
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) =
                     Some((Instant::now(), error.clone()));
             }
             attempt += 1;
-            let Some(pause) = pause_before_repeat(&error, attempt, repeat) else { return Err(error) };
-            if scope.deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+            let Some(pause) = pause_before_repeat(&error, attempt, repeat) else {
+                return Err(error);
+            };
+            if scope
+                .deadline
+                .is_some_and(|deadline| Instant::now() + pause >= deadline)
+            {
                 return Err(error);
             }
             tracing::debug!(endpoint, attempt, %error, "repeating a 1Fichier call");
@@ -259,7 +318,10 @@ impl Client {
     }
 
     fn check_key(&self) -> Result<(), Error> {
-        let mut refused = self.refused_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self
+            .refused_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match &*refused {
             Some((at, error)) if at.elapsed() < KEY_MEMORY => Err(error.clone()),
             _ => {
@@ -287,12 +349,18 @@ impl Client {
         let envelope: Result<Envelope, _> = serde_json::from_slice(&answer);
         match envelope {
             Ok(envelope) if envelope.is_refusal() || !(200..300).contains(&status) => {
-                Err(Error::refusal(endpoint, status, envelope.message.0.as_deref().unwrap_or_default()))
+                Err(Error::refusal(
+                    endpoint,
+                    status,
+                    envelope.message.0.as_deref().unwrap_or_default(),
+                ))
             }
             Ok(_) => Ok(answer),
             // Perhaps JSON that can be mended, perhaps a page for people.
             Err(_) => match Error::refusal(endpoint, status, &page_text(&answer)) {
-                error if matches!(error.kind(), Kind::Flood | Kind::Banned | Kind::Server) => Err(error),
+                error if matches!(error.kind(), Kind::Flood | Kind::Banned | Kind::Server) => {
+                    Err(error)
+                }
                 error if status == 401 => Err(error),
                 _ => Ok(answer),
             },
@@ -327,11 +395,23 @@ fn page_text(page: &[u8]) -> String {
     line
 }
 
-async fn read_limited(endpoint: &'static str, mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, Error> {
+async fn read_limited(
+    endpoint: &'static str,
+    mut response: reqwest::Response,
+    limit: usize,
+) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Error::transport(endpoint, error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Error::transport(endpoint, error))?
+    {
         if body.len() + chunk.len() > limit {
-            return Err(Error::new(endpoint, Kind::Malformed, format!("an answer of more than {limit} bytes")));
+            return Err(Error::new(
+                endpoint,
+                Kind::Malformed,
+                format!("an answer of more than {limit} bytes"),
+            ));
         }
         body.extend_from_slice(&chunk);
     }
@@ -348,7 +428,9 @@ fn pause_before_repeat(error: &Error, attempt: u32, repeat: Repeat) -> Option<Du
         // The budget does the waiting.
         Kind::Flood => Some(Duration::ZERO),
         Kind::NotSent => Some(backoff(attempt)),
-        Kind::Broken | Kind::Server | Kind::Malformed if repeat == Repeat::Safe => Some(backoff(attempt)),
+        Kind::Broken | Kind::Server | Kind::Malformed if repeat == Repeat::Safe => {
+            Some(backoff(attempt))
+        }
         _ => None,
     }
 }

@@ -17,7 +17,10 @@ pub(crate) struct Envelope {
 impl Envelope {
     /// A missing status is success ([API §1]).
     pub(crate) fn is_refusal(&self) -> bool {
-        self.status.0.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("KO"))
+        self.status
+            .0
+            .as_deref()
+            .is_some_and(|status| status.eq_ignore_ascii_case("KO"))
     }
 }
 
@@ -67,17 +70,35 @@ pub(crate) fn canonical_url(url: &str) -> &str {
 
 impl RawFile {
     fn check(self, endpoint: &'static str) -> Result<FileItem, Error> {
-        let missing = |what: &str| Error::new(endpoint, Kind::Malformed, format!("1Fichier listed a file without {what}"));
-        let url = self.url.0.filter(|url| !url.is_empty()).ok_or_else(|| missing("a URL"))?;
+        let missing = |what: &str| {
+            Error::new(
+                endpoint,
+                Kind::Malformed,
+                format!("1Fichier listed a file without {what}"),
+            )
+        };
+        let url = self
+            .url
+            .0
+            .filter(|url| !url.is_empty())
+            .ok_or_else(|| missing("a URL"))?;
         let name = self.filename.0.ok_or_else(|| missing("a name"))?;
-        let size = self.size.0.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| missing("a size"))?;
+        let size = self
+            .size
+            .0
+            .and_then(|size| u64::try_from(size).ok())
+            .ok_or_else(|| missing("a size"))?;
         Ok(FileItem {
             url: canonical_url(&url).to_owned(),
             name,
             size,
             time: self.date.0.as_deref().and_then(time::parse),
             whirlpool: self.checksum.0.unwrap_or_default().to_ascii_lowercase(),
-            content_type: self.type_hyphen.0.or(self.content_type.0).unwrap_or_default(),
+            content_type: self
+                .type_hyphen
+                .0
+                .or(self.content_type.0)
+                .unwrap_or_default(),
             password: self.pass.0,
             acl: self.acl.0,
             cdn: self.cdn.0,
@@ -131,7 +152,11 @@ pub(crate) struct RawListing {
 }
 
 impl RawListing {
-    pub(crate) fn check_folder(self, endpoint: &'static str, asked: i64) -> Result<FolderListing, Error> {
+    pub(crate) fn check_folder(
+        self,
+        endpoint: &'static str,
+        asked: i64,
+    ) -> Result<FolderListing, Error> {
         if let Some(got) = self.folder_id.0
             && got != asked
         {
@@ -145,30 +170,55 @@ impl RawListing {
         for raw in self.sub_folders.into_vec() {
             let id = raw.id.0.or(raw.folder_id.0).filter(|id| *id > 0);
             let (Some(id), Some(name)) = (id, raw.name.0) else {
-                return Err(Error::new(endpoint, Kind::Malformed, "1Fichier listed a folder without id or name"));
+                return Err(Error::new(
+                    endpoint,
+                    Kind::Malformed,
+                    "1Fichier listed a folder without id or name",
+                ));
             };
             let time = raw.create_date.0.as_deref().and_then(time::parse);
-            folders.push(SubFolder { id, name, time, password: raw.pass.0 });
+            folders.push(SubFolder {
+                id,
+                name,
+                time,
+                password: raw.pass.0,
+            });
         }
         let file_count = self.files.0.and_then(|count| u64::try_from(count).ok());
         let files = match self.items.0 {
-            Some(items) => Some(items.into_iter().map(|raw| raw.check(endpoint)).collect::<Result<_, _>>()?),
+            Some(items) => Some(
+                items
+                    .into_iter()
+                    .map(|raw| raw.check(endpoint))
+                    .collect::<Result<_, _>>()?,
+            ),
             // An empty folder may come without the array ([API §J16]).
             None if file_count == Some(0) => Some(Vec::new()),
             None => None,
         };
-        Ok(FolderListing { folders, files, file_count })
+        Ok(FolderListing {
+            folders,
+            files,
+            file_count,
+        })
     }
 
     pub(crate) fn check_files(self, endpoint: &'static str) -> Result<Vec<FileItem>, Error> {
         let count = self.count.0;
-        let files: Vec<_> =
-            self.items.into_vec().into_iter().map(|raw| raw.check(endpoint)).collect::<Result<_, _>>()?;
+        let files: Vec<_> = self
+            .items
+            .into_vec()
+            .into_iter()
+            .map(|raw| raw.check(endpoint))
+            .collect::<Result<_, _>>()?;
         match count {
             Some(count) if count >= 0 && count as usize != files.len() => Err(Error::new(
                 endpoint,
                 Kind::Malformed,
-                format!("1Fichier announced {count} files and listed {}", files.len()),
+                format!(
+                    "1Fichier announced {count} files and listed {}",
+                    files.len()
+                ),
             )),
             _ => Ok(files),
         }
@@ -300,13 +350,20 @@ pub(crate) struct RawUser {
 impl From<RawUser> for UserInfo {
     fn from(raw: RawUser) -> Self {
         // The extension is told in TB, all else in bytes ([API §19]).
-        let extended = raw.extended_quota.0.unwrap_or(0).saturating_mul(1_000_000_000_000);
+        let extended = raw
+            .extended_quota
+            .0
+            .unwrap_or(0)
+            .saturating_mul(1_000_000_000_000);
         Self {
             offer: raw.offer.0,
             subscription_end: raw.subscription_end.0.as_deref().and_then(time::parse),
             hot_storage: raw.hot_storage.0,
             cold_storage: raw.cold_storage.0,
-            default_quota: raw.default_quota.0.map(|quota| quota.saturating_add(extended)),
+            default_quota: raw
+                .default_quota
+                .0
+                .map(|quota| quota.saturating_add(extended)),
             allowed_cold_storage: raw.allowed_cold_storage.0,
             available_storage: raw.available_storage.0,
             available_cold_storage: raw.available_cold_storage.0,

@@ -100,14 +100,22 @@ impl Client {
                 .and_then(|location| location.to_str().ok())
                 .unwrap_or_default();
             let url = self.hosts.follow(ENDPOINT, &node.base, location)?;
-            let xid = url.query_pairs().find(|(key, _)| key == "xid").map(|(_, xid)| xid.into_owned());
+            let xid = url
+                .query_pairs()
+                .find(|(key, _)| key == "xid")
+                .map(|(_, xid)| xid.into_owned());
             let mut base = url;
             base.set_path("/");
             base.set_query(None);
             // The xid may differ from the id ([API §4.4]).
-            return Ok(Emission { base, xid: xid.unwrap_or_else(|| node.id.clone()) });
+            return Ok(Emission {
+                base,
+                xid: xid.unwrap_or_else(|| node.id.clone()),
+            });
         }
-        let page = read_limited(ENDPOINT, response, MAX_PAGE).await.unwrap_or_default();
+        let page = read_limited(ENDPOINT, response, MAX_PAGE)
+            .await
+            .unwrap_or_default();
         if status == StatusCode::OK {
             // Some nodes answer 200 instead of the redirect; a refusal is 200 too.
             return match refusal_in(&page) {
@@ -120,7 +128,10 @@ impl Client {
 
     /// Where to ask about an upload whose answer was lost.
     pub fn emission_of(&self, node: &Node) -> Emission {
-        Emission { base: node.base.clone(), xid: node.id.clone() }
+        Emission {
+            base: node.base.clone(),
+            xid: node.id.clone(),
+        }
     }
 
     /// Asks what an upload stored.
@@ -134,7 +145,10 @@ impl Client {
             // Without this header the answer is a page for people ([API §5]).
             .header("JSON", "1")
             .timeout(REPORT_TIMEOUT);
-        let response = request.send().await.map_err(|error| Error::transport(REPORT, error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| Error::transport(REPORT, error))?;
         let status = response.status();
         let body = read_limited(REPORT, response, MAX_REPORT).await?;
         if status.is_server_error() {
@@ -155,7 +169,10 @@ fn sending_failed(error: reqwest::Error, length: u64, sent: &AtomicU64, before: 
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && matches!(io.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::ConnectionAborted)
+            && matches!(
+                io.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::ConnectionAborted
+            )
             && sent.load(Ordering::Relaxed) - before < length
             && io.raw_os_error().is_none()
         {
@@ -179,9 +196,17 @@ async fn stalled(sent: &AtomicU64, complete: u64) -> Error {
         if now != last.0 {
             last = (now, Instant::now());
         }
-        let (limit, kind) = if now >= complete { (ANSWER, Kind::Broken) } else { (STALL, Kind::Node) };
+        let (limit, kind) = if now >= complete {
+            (ANSWER, Kind::Broken)
+        } else {
+            (STALL, Kind::Node)
+        };
         if last.1.elapsed() >= limit {
-            return Error::new(ENDPOINT, kind, format!("no progress for {} s", limit.as_secs()));
+            return Error::new(
+                ENDPOINT,
+                kind,
+                format!("no progress for {} s", limit.as_secs()),
+            );
         }
     }
 }
@@ -194,7 +219,9 @@ fn refusal_in(page: &[u8]) -> Option<String> {
     while let Some(at) = rest.find("class=\"bloc2\"") {
         rest = &rest[at..];
         let start = rest.find('>')? + 1;
-        let end = rest[start..].find("</div>").map_or(rest.len(), |end| start + end);
+        let end = rest[start..]
+            .find("</div>")
+            .map_or(rest.len(), |end| start + end);
         let text = page_text(rest[start..end].as_bytes());
         if !text.is_empty() {
             return Some(text);
@@ -208,7 +235,10 @@ fn refused(text: &str) -> Error {
     let lower = text.to_lowercase();
     let kind = if lower.contains("ouvrir le fichier") {
         Kind::Node // a hiccup of the node's storage: another node takes it
-    } else if lower.contains("caract") || lower.contains("nom de fichier") || lower.contains("filename") {
+    } else if lower.contains("caract")
+        || lower.contains("nom de fichier")
+        || lower.contains("filename")
+    {
         Kind::Name
     } else if lower.contains("quota") || lower.contains("espace") {
         Kind::Quota
@@ -228,7 +258,10 @@ mod tests {
         let text = refusal_in(page.as_bytes()).unwrap();
         assert_eq!(text, "Ne peut ouvrir le fichier destination");
         assert_eq!(refused(&text).kind(), Kind::Node);
-        assert_eq!(refused("Pas de fichier trouvé dans l'envoi").kind(), Kind::Refused);
+        assert_eq!(
+            refused("Pas de fichier trouvé dans l'envoi").kind(),
+            Kind::Refused
+        );
         assert_eq!(refusal_in(b"<html>please wait</html>"), None);
         assert_eq!(refusal_in(b"<div class=\"bloc2\""), None);
     }

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use crate::backend::{
-    self, ByteRange, Check, CheckState, Entry, EntryKind, MAX_DELETE_TARGETS, MAX_DEPTH, MAX_NAME_BYTES, MAX_PAGE,
-    MAX_RANGES, Resolved, WriteMode,
+    self, ByteRange, Check, CheckState, Entry, EntryKind, MAX_DELETE_TARGETS, MAX_DEPTH,
+    MAX_NAME_BYTES, MAX_PAGE, MAX_RANGES, Resolved, WriteMode,
 };
 use crate::error::{Error, Result};
 use crate::fichier::MAX_FILE_BYTES;
@@ -27,12 +27,18 @@ pub(super) fn entry(entry: Entry) -> proto::Entry {
         }
         .into(),
         size: entry.size.map(to_i64),
-        modify_time: entry.time.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+        modify_time: entry
+            .time
+            .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
         content_type: entry.content_type,
         checksums: entry.checksums.into_iter().map(checksum).collect(),
         etag: entry.etag,
         id: entry.id,
-        attributes: entry.attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        attributes: entry
+            .attributes
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
     }
 }
 
@@ -42,7 +48,8 @@ pub(super) fn to_i64(value: u64) -> i64 {
 }
 
 pub(super) fn to_u64(field: &'static str, value: i64) -> Result<u64> {
-    u64::try_from(value).map_err(|_| Error::invalid_field(field, format_args!("{value} is negative")))
+    u64::try_from(value)
+        .map_err(|_| Error::invalid_field(field, format_args!("{value} is negative")))
 }
 
 pub(super) fn time(moment: SystemTime) -> prost_types::Timestamp {
@@ -52,13 +59,17 @@ pub(super) fn time(moment: SystemTime) -> prost_types::Timestamp {
 pub(super) fn staleness(given: Option<prost_types::Duration>) -> Result<Option<Duration>> {
     given
         .map(|given| {
-            Duration::try_from(given).map_err(|_| Error::invalid_field("max_staleness", "must not be negative"))
+            Duration::try_from(given)
+                .map_err(|_| Error::invalid_field("max_staleness", "must not be negative"))
         })
         .transpose()
 }
 
 pub(super) fn checksum(sum: Checksum) -> proto::Checksum {
-    proto::Checksum { algorithm: proto::HashAlgorithm::from(sum.algorithm).into(), hex: sum.hex }
+    proto::Checksum {
+        algorithm: proto::HashAlgorithm::from(sum.algorithm).into(),
+        hex: sum.hex,
+    }
 }
 
 impl From<Algorithm> for proto::HashAlgorithm {
@@ -83,7 +94,10 @@ pub(super) fn algorithm(field: &'static str, value: i32) -> Result<Algorithm> {
         Ok(Wire::Sha1) => Ok(Algorithm::Sha1),
         Ok(Wire::Blake3) => Ok(Algorithm::Blake3),
         Ok(Wire::Crc32c) => Ok(Algorithm::Crc32c),
-        Err(_) => Err(Error::invalid_field(field, format_args!("{value} is no algorithm that this server knows"))),
+        Err(_) => Err(Error::invalid_field(
+            field,
+            format_args!("{value} is no algorithm that this server knows"),
+        )),
     }
 }
 
@@ -94,10 +108,16 @@ pub(super) fn checksums(field: &'static str, given: Vec<proto::Checksum>) -> Res
             let algorithm = algorithm(field, sum.algorithm)?;
             let digits = algorithm.hex_digits();
             if sum.hex.len() != digits || !sum.hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                let text = format!("a {algorithm} has {digits} hexadecimal digits, and this is {:?}", sum.hex);
+                let text = format!(
+                    "a {algorithm} has {digits} hexadecimal digits, and this is {:?}",
+                    sum.hex
+                );
                 return Err(Error::invalid_field(field, text));
             }
-            Ok(Checksum { algorithm, hex: sum.hex.to_ascii_lowercase() })
+            Ok(Checksum {
+                algorithm,
+                hex: sum.hex.to_ascii_lowercase(),
+            })
         })
         .collect()
 }
@@ -108,7 +128,10 @@ pub(super) fn write_mode(value: i32) -> Result<WriteMode> {
         Ok(Wire::Unspecified | Wire::Replace) => Ok(WriteMode::Replace),
         Ok(Wire::CreateOnly) => Ok(WriteMode::CreateOnly),
         Ok(Wire::KeepBoth) => Ok(WriteMode::KeepBoth),
-        Err(_) => Err(Error::invalid_field("write_mode", format_args!("{value} is no mode that this server knows"))),
+        Err(_) => Err(Error::invalid_field(
+            "write_mode",
+            format_args!("{value} is no mode that this server knows"),
+        )),
     }
 }
 
@@ -119,7 +142,12 @@ pub(super) fn only(types: &[i32]) -> Result<Option<EntryKind>> {
         match proto::EntryType::try_from(*value) {
             Ok(proto::EntryType::File) => files = true,
             Ok(proto::EntryType::Directory) => directories = true,
-            _ => return Err(Error::invalid_field("types", format_args!("{value} is no type of entries"))),
+            _ => {
+                return Err(Error::invalid_field(
+                    "types",
+                    format_args!("{value} is no type of entries"),
+                ));
+            }
         }
     }
     Ok(match (files, directories) {
@@ -132,12 +160,18 @@ pub(super) fn only(types: &[i32]) -> Result<Option<EntryKind>> {
 pub(super) fn range(given: proto::ByteRange) -> Result<ByteRange> {
     Ok(ByteRange {
         offset: to_u64("ranges.offset", given.offset)?,
-        length: given.length.map(|length| to_u64("ranges.length", length)).transpose()?,
+        length: given
+            .length
+            .map(|length| to_u64("ranges.length", length))
+            .transpose()?,
     })
 }
 
 pub(super) fn resolved(range: Resolved) -> proto::ByteRange {
-    proto::ByteRange { offset: to_i64(range.offset), length: Some(to_i64(range.length)) }
+    proto::ByteRange {
+        offset: to_i64(range.offset),
+        length: Some(to_i64(range.length)),
+    }
 }
 
 pub(super) fn none_if_empty(text: String) -> Option<String> {
@@ -151,7 +185,10 @@ pub(super) fn connection_check(check: Check) -> proto::ConnectionCheck {
         // Why it was skipped, without the code of an error that never was.
         CheckState::Skipped(error) => (
             proto::CheckState::Skipped,
-            Some(proto::Failure { message: error.message().to_owned(), ..proto::Failure::default() }),
+            Some(proto::Failure {
+                message: error.message().to_owned(),
+                ..proto::Failure::default()
+            }),
         ),
     };
     proto::ConnectionCheck {

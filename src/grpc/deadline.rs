@@ -18,7 +18,10 @@ use crate::fichier::{Priority, Scope};
 /// The scope of a call: its deadline, a little before the caller's own clock
 /// ends, so that the answer arrives in time.
 pub(super) fn scope(metadata: &MetadataMap, priority: Priority) -> Scope {
-    let timeout = metadata.get("grpc-timeout").and_then(|text| text.to_str().ok()).and_then(parse);
+    let timeout = metadata
+        .get("grpc-timeout")
+        .and_then(|text| text.to_str().ok())
+        .and_then(parse);
     let deadline = timeout
         .map(|timeout| timeout - (timeout / 10).min(Duration::from_millis(100)))
         .and_then(|timeout| Instant::now().checked_add(timeout));
@@ -28,7 +31,8 @@ pub(super) fn scope(metadata: &MetadataMap, priority: Priority) -> Scope {
 /// `TimeoutValue TimeoutUnit` of the gRPC protocol.
 fn parse(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit())
+    {
         return None;
     }
     let value: u64 = digits.parse().ok()?;
@@ -51,7 +55,10 @@ async fn expired(scope: Scope) {
 }
 
 fn exceeded() -> Status {
-    Status::new(Code::DeadlineExceeded, "the deadline of the call passed before the work was done")
+    Status::new(
+        Code::DeadlineExceeded,
+        "the deadline of the call passed before the work was done",
+    )
 }
 
 /// Runs an operation until the caller's deadline. A lock of the account that
@@ -90,7 +97,10 @@ mod tests {
     fn timeouts_of_the_protocol() {
         assert_eq!(parse("100m"), Some(Duration::from_millis(100)));
         assert_eq!(parse("2S"), Some(Duration::from_secs(2)));
-        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(
+            parse("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
         for bad in ["", "m", "1", "1x", "123456789S", "-1S", "é"] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }

@@ -14,7 +14,9 @@ use crate::proto::get_response::Payload;
 use crate::proto::{Chunk, GetHeader, GetResponse, GetTrailer};
 
 fn message(payload: Payload) -> GetResponse {
-    GetResponse { payload: Some(payload) }
+    GetResponse {
+        payload: Some(payload),
+    }
 }
 
 /// Pieces as they come from the network, cut and joined to chunks.
@@ -82,20 +84,39 @@ pub(super) fn messages(
     read: Read,
     chunk_size: usize,
 ) -> impl Stream<Item = std::result::Result<GetResponse, Status>> {
-    let chunks = Chunks { read, size: chunk_size, left: Bytes::new(), at: 0, ended: false };
+    let chunks = Chunks {
+        read,
+        size: chunk_size,
+        left: Bytes::new(),
+        at: 0,
+        ended: false,
+    };
     stream::try_unfold(Stage::Header(Box::new(chunks)), move |stage| async move {
         match stage {
             Stage::Header(chunks) => {
                 let header = GetHeader {
                     entry: Some(convert::entry(chunks.read.entry.clone())),
-                    resolved_ranges: chunks.read.ranges.iter().copied().map(convert::resolved).collect(),
+                    resolved_ranges: chunks
+                        .read
+                        .ranges
+                        .iter()
+                        .copied()
+                        .map(convert::resolved)
+                        .collect(),
                 };
-                Ok(Some((message(Payload::Header(header)), Stage::Body(chunks))))
+                Ok(Some((
+                    message(Payload::Header(header)),
+                    Stage::Body(chunks),
+                )))
             }
             Stage::Body(mut chunks) => match until_deadline(scope, chunks.next()).await? {
                 Some((offset, data)) => {
                     let crc32c = Some(crc32c::crc32c(&data));
-                    let chunk = Chunk { offset: convert::to_i64(offset), data, crc32c };
+                    let chunk = Chunk {
+                        offset: convert::to_i64(offset),
+                        data,
+                        crc32c,
+                    };
                     Ok(Some((message(Payload::Chunk(chunk)), Stage::Body(chunks))))
                 }
                 None => {

@@ -45,8 +45,12 @@ pub(super) fn parse_token(request: &ListRequest) -> Result<Option<(String, Strin
     }
     let malformed = || Error::invalid_field("page_token", "not a token of this server");
     let parts: Vec<_> = request.page_token.split('-').collect();
-    let [version, print, path, id] = parts[..] else { return Err(malformed()) };
-    let (Some(path), Some(id)) = (unhex(path), unhex(id)) else { return Err(malformed()) };
+    let [version, print, path, id] = parts[..] else {
+        return Err(malformed());
+    };
+    let (Some(path), Some(id)) = (unhex(path), unhex(id)) else {
+        return Err(malformed());
+    };
     if version != "1" || u32::from_str_radix(print, 16).ok() != Some(fingerprint(request)) {
         return Err(Error::new(
             Reason::PageTokenExpired,
@@ -66,7 +70,9 @@ pub(super) fn messages(
 ) -> impl Stream<Item = std::result::Result<ListResponse, Status>> + use<> {
     let print = fingerprint(request);
     stream::try_unfold(Some((remote, listing)), move |state| async move {
-        let Some((remote, mut listing)) = state else { return Ok(None) };
+        let Some((remote, mut listing)) = state else {
+            return Ok(None);
+        };
         let page = within(scope, &remote, async { Ok(listing.next().await) }).await?;
         let Some(page) = page else { return Ok(None) };
         let next_page_token = match page.entries.last() {
@@ -79,7 +85,10 @@ pub(super) fn messages(
             failures: page
                 .failures
                 .into_iter()
-                .map(|(path, error)| PathFailure { path: path.to_string(), failure: Some(failure(&error)) })
+                .map(|(path, error)| PathFailure {
+                    path: path.to_string(),
+                    failure: Some(failure(&error)),
+                })
                 .collect(),
             as_of_time: page.as_of.map(convert::time),
         };
@@ -94,14 +103,28 @@ mod tests {
 
     #[test]
     fn tokens_come_back_and_belong_to_their_listing() {
-        let mut request = ListRequest { path: "a".into(), recursive: true, ..ListRequest::default() };
+        let mut request = ListRequest {
+            path: "a".into(),
+            recursive: true,
+            ..ListRequest::default()
+        };
         request.page_token = token(fingerprint(&request), "a/é-1", "https://x/?id");
-        assert_eq!(parse_token(&request).unwrap(), Some(("a/é-1".into(), "https://x/?id".into())));
+        assert_eq!(
+            parse_token(&request).unwrap(),
+            Some(("a/é-1".into(), "https://x/?id".into()))
+        );
         request.path = "b".into();
-        assert_eq!(parse_token(&request).unwrap_err().reason(), Reason::PageTokenExpired);
+        assert_eq!(
+            parse_token(&request).unwrap_err().reason(),
+            Reason::PageTokenExpired
+        );
         for bad in ["x", "1-2-3", "1-00000000-zz-00", "1-00000000-a-b-c"] {
             request.page_token = bad.into();
-            assert_eq!(parse_token(&request).unwrap_err().reason(), Reason::InvalidField, "{bad}");
+            assert_eq!(
+                parse_token(&request).unwrap_err().reason(),
+                Reason::InvalidField,
+                "{bad}"
+            );
         }
     }
 }

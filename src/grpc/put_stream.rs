@@ -24,14 +24,23 @@ fn violation(text: &str) -> Status {
 }
 
 async fn next(stream: &mut Streaming<PutRequest>) -> std::result::Result<Option<Payload>, Status> {
-    let message = tokio::time::timeout(SILENCE, stream.message()).await.map_err(|_| {
-        let text = format!("no message came for {} s; nothing was stored", SILENCE.as_secs());
-        status(&Error::new(Reason::UploadNotCommitted, text))
-    })??;
+    let message = tokio::time::timeout(SILENCE, stream.message())
+        .await
+        .map_err(|_| {
+            let text = format!(
+                "no message came for {} s; nothing was stored",
+                SILENCE.as_secs()
+            );
+            status(&Error::new(Reason::UploadNotCommitted, text))
+        })??;
     match message {
         None => Ok(None),
-        Some(PutRequest { payload: Some(payload) }) => Ok(Some(payload)),
-        Some(PutRequest { payload: None }) => Err(violation("a message has no header, chunk or commit")),
+        Some(PutRequest {
+            payload: Some(payload),
+        }) => Ok(Some(payload)),
+        Some(PutRequest { payload: None }) => {
+            Err(violation("a message has no header, chunk or commit"))
+        }
     }
 }
 
@@ -46,7 +55,10 @@ pub(super) async fn receive(
         Some(_) => return Err(violation("the first message must be the header")),
         None => return Err(not_committed()),
     };
-    let remote = remotes.get(&header.remote).map_err(|error| status(&error))?.clone();
+    let remote = remotes
+        .get(&header.remote)
+        .map_err(|error| status(&error))?
+        .clone();
     let mut session = match within(scope, &remote, begin(&remote, scope, header)).await? {
         Begun::Session(session) => session,
         Begun::Replayed(stored) => return Ok(stored),
@@ -82,7 +94,10 @@ fn not_committed() -> Status {
 async fn begin(remote: &Remote, scope: Scope, header: PutHeader) -> Result<Begun> {
     let path = RemotePath::parse(&header.path)?;
     let options = PutOptions {
-        size: header.size.map(|size| convert::to_u64("header.size", size)).transpose()?,
+        size: header
+            .size
+            .map(|size| convert::to_u64("header.size", size))
+            .transpose()?,
         mode: convert::write_mode(header.write_mode)?,
         if_match: convert::none_if_empty(header.if_match_etag),
         create_parents: header.create_parents.unwrap_or(true),
@@ -95,17 +110,28 @@ async fn begin(remote: &Remote, scope: Scope, header: PutHeader) -> Result<Begun
 async fn take(session: &mut PutSession, chunk: Chunk) -> Result<()> {
     let offset = convert::to_u64("chunk.offset", chunk.offset)?;
     if offset != session.received() {
-        let what = if offset > session.received() { "a gap" } else { "an overlap" };
+        let what = if offset > session.received() {
+            "a gap"
+        } else {
+            "an overlap"
+        };
         return Err(Error::new(
             Reason::ProtocolViolation,
-            format!("chunk at offset {offset} leaves {what}: {} was expected; nothing was stored", session.received()),
+            format!(
+                "chunk at offset {offset} leaves {what}: {} was expected; nothing was stored",
+                session.received()
+            ),
         )
         .field("chunk.offset"));
     }
     if chunk.data.len() > convert::MAX_CHUNK {
         return Err(Error::invalid_field(
             "chunk.data",
-            format_args!("{} bytes; at most {} are allowed", chunk.data.len(), convert::MAX_CHUNK),
+            format_args!(
+                "{} bytes; at most {} are allowed",
+                chunk.data.len(),
+                convert::MAX_CHUNK
+            ),
         ));
     }
     if let Some(expected) = chunk.crc32c

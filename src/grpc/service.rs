@@ -8,7 +8,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::deadline::{scope, within};
 use super::status::{failure, status};
 use super::{convert, get_stream, list_stream, put_stream};
-use crate::backend::{self, ListOptions, MAX_DELETE_TARGETS, ReadOptions, Remote, RemotePath, Remotes};
+use crate::backend::{
+    self, ListOptions, MAX_DELETE_TARGETS, ReadOptions, Remote, RemotePath, Remotes,
+};
 use crate::error::{Error, Reason};
 use crate::fichier::Priority;
 use crate::proto::storage_backend_server::StorageBackend;
@@ -27,7 +29,10 @@ pub struct StorageService {
 impl StorageService {
     /// Serves these remotes. `instance_id` changes at every start.
     pub fn new(remotes: Remotes, instance_id: String) -> Self {
-        Self { remotes, instance_id }
+        Self {
+            remotes,
+            instance_id,
+        }
     }
 
     fn remote(&self, name: &str) -> Result<&Remote, Status> {
@@ -46,8 +51,11 @@ fn invalid(error: Error) -> Status {
 fn missing<T>(capability: Capability) -> Answer<T> {
     let name = capability.as_str_name().trim_start_matches("CAPABILITY_");
     Err(status(
-        &Error::new(Reason::CapabilityMissing, format!("this version of the server cannot do {name} yet"))
-            .with("capability", name),
+        &Error::new(
+            Reason::CapabilityMissing,
+            format!("this version of the server cannot do {name} yet"),
+        )
+        .with("capability", name),
     ))
 }
 
@@ -59,19 +67,31 @@ impl StorageBackend for StorageService {
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             api_packages: vec![PACKAGE.to_owned()],
             api_revision: 1,
-            remotes: self.remotes.all().iter().map(convert::remote_info).collect(),
+            remotes: self
+                .remotes
+                .all()
+                .iter()
+                .map(convert::remote_info)
+                .collect(),
             instance_id: self.instance_id.clone(),
         }))
     }
 
-    async fn test_connection(&self, request: Request<TestConnectionRequest>) -> Answer<TestConnectionResponse> {
+    async fn test_connection(
+        &self,
+        request: Request<TestConnectionRequest>,
+    ) -> Answer<TestConnectionResponse> {
         let scope = scope(request.metadata(), Priority::Read);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let checks =
-            within(scope, remote, async { Ok(remote.test_connection(scope, request.check_write).await) }).await?;
+        let checks = within(scope, remote, async {
+            Ok(remote.test_connection(scope, request.check_write).await)
+        })
+        .await?;
         Ok(Response::new(TestConnectionResponse {
-            healthy: !checks.iter().any(|check| matches!(check.state, backend::CheckState::Failed(_))),
+            healthy: !checks
+                .iter()
+                .any(|check| matches!(check.state, backend::CheckState::Failed(_))),
             checks: checks.into_iter().map(convert::connection_check).collect(),
         }))
     }
@@ -84,7 +104,11 @@ impl StorageBackend for StorageService {
             total_bytes: quota.total,
             used_bytes: quota.used,
             free_bytes: quota.free,
-            account: quota.account.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            account: quota
+                .account
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
             as_of_time: Some(convert::time(quota.as_of.time)),
         }))
     }
@@ -96,7 +120,8 @@ impl StorageBackend for StorageService {
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
         let path = path(&request.path)?;
-        let negative = |field| move |_| invalid(Error::invalid_field(field, "must not be negative"));
+        let negative =
+            |field| move |_| invalid(Error::invalid_field(field, "must not be negative"));
         let options = ListOptions {
             recursive: request.recursive,
             max_depth: usize::try_from(request.max_depth).map_err(negative("max_depth"))?,
@@ -106,7 +131,9 @@ impl StorageBackend for StorageService {
             after: list_stream::parse_token(&request).map_err(invalid)?,
         };
         let listing = within(scope, remote, remote.list(scope, &path, options)).await?;
-        Ok(Response::new(list_stream::messages(scope, remote.clone(), listing, &request).boxed()))
+        Ok(Response::new(
+            list_stream::messages(scope, remote.clone(), listing, &request).boxed(),
+        ))
     }
 
     async fn stat(&self, request: Request<StatRequest>) -> Answer<StatResponse> {
@@ -128,7 +155,12 @@ impl StorageBackend for StorageService {
         let remote = self.remote(&request.remote)?;
         let path = path(&request.path)?;
         let algorithm = convert::algorithm("algorithm", request.algorithm).map_err(invalid)?;
-        let value = within(scope, remote, remote.hash(scope, &path, algorithm, request.allow_download)).await?;
+        let value = within(
+            scope,
+            remote,
+            remote.hash(scope, &path, algorithm, request.allow_download),
+        )
+        .await?;
         Ok(Response::new(HashResponse {
             checksum: Some(convert::checksum(value.checksum)),
             computed: value.computed,
@@ -147,22 +179,37 @@ impl StorageBackend for StorageService {
             Ok(0) => convert::DEFAULT_CHUNK,
             // A tiny chunk would cost more in headers than in content.
             Ok(size) => size.clamp(4 << 10, convert::MAX_CHUNK),
-            Err(_) => return Err(invalid(Error::invalid_field("chunk_size", "must not be negative"))),
+            Err(_) => {
+                return Err(invalid(Error::invalid_field(
+                    "chunk_size",
+                    "must not be negative",
+                )));
+            }
         };
-        let ranges = request.ranges.into_iter().map(convert::range).collect::<Result<_, _>>().map_err(invalid)?;
+        let ranges = request
+            .ranges
+            .into_iter()
+            .map(convert::range)
+            .collect::<Result<_, _>>()
+            .map_err(invalid)?;
         let options = ReadOptions {
             ranges,
             if_match: convert::none_if_empty(request.if_match_etag),
             verify: request.verify.unwrap_or(true),
         };
         let read = within(scope, remote, remote.read(scope, &path, options)).await?;
-        Ok(Response::new(get_stream::messages(scope, read, chunk_size).boxed()))
+        Ok(Response::new(
+            get_stream::messages(scope, read, chunk_size).boxed(),
+        ))
     }
 
     async fn put(&self, request: Request<Streaming<PutRequest>>) -> Answer<PutResponse> {
         let scope = scope(request.metadata(), Priority::Upload);
         let stored = put_stream::receive(&self.remotes, scope, request.into_inner()).await?;
-        Ok(Response::new(PutResponse { entry: Some(convert::entry(stored.entry)), replayed: stored.replayed }))
+        Ok(Response::new(PutResponse {
+            entry: Some(convert::entry(stored.entry)),
+            replayed: stored.replayed,
+        }))
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Answer<DeleteResponse> {
@@ -177,7 +224,10 @@ impl StorageBackend for StorageService {
         let mut results: Vec<DeleteResult> = Vec::with_capacity(request.targets.len());
         let (mut targets, mut places) = (Vec::new(), Vec::new());
         for (place, target) in request.targets.into_iter().enumerate() {
-            let mut result = DeleteResult { path: target.path, failure: None };
+            let mut result = DeleteResult {
+                path: target.path,
+                failure: None,
+            };
             match RemotePath::parse(&result.path) {
                 Ok(path) => {
                     let if_match = convert::none_if_empty(target.if_match_etag);
@@ -188,8 +238,10 @@ impl StorageBackend for StorageService {
             }
             results.push(result);
         }
-        let outcomes =
-            within(scope, remote, async { Ok(remote.delete(scope, &targets, request.allow_missing).await) }).await?;
+        let outcomes = within(scope, remote, async {
+            Ok(remote.delete(scope, &targets, request.allow_missing).await)
+        })
+        .await?;
         for (place, outcome) in places.into_iter().zip(outcomes) {
             results[place].failure = outcome.err().as_ref().map(failure);
         }
@@ -203,7 +255,10 @@ impl StorageBackend for StorageService {
         let path = path(&request.path)?;
         let parents = request.create_parents.unwrap_or(true);
         let (entry, created) = within(scope, remote, remote.mkdir(scope, &path, parents)).await?;
-        Ok(Response::new(MkdirResponse { entry: Some(convert::entry(entry)), created }))
+        Ok(Response::new(MkdirResponse {
+            entry: Some(convert::entry(entry)),
+            created,
+        }))
     }
 
     async fn rmdir(&self, request: Request<RmdirRequest>) -> Answer<RmdirResponse> {
@@ -211,7 +266,12 @@ impl StorageBackend for StorageService {
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
         let path = path(&request.path)?;
-        within(scope, remote, remote.rmdir(scope, &path, request.allow_missing)).await?;
+        within(
+            scope,
+            remote,
+            remote.rmdir(scope, &path, request.allow_missing),
+        )
+        .await?;
         Ok(Response::new(RmdirResponse {}))
     }
 

@@ -11,8 +11,11 @@ use crate::proto;
 /// The code is a function of the reason; ErrorInfo always comes with it, and
 /// the detail that fits the code.
 pub(super) fn status(error: &Error) -> Status {
-    let mut metadata: HashMap<String, String> =
-        error.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let mut metadata: HashMap<String, String> = error
+        .metadata()
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
     if let Some(path) = error.path() {
         metadata.insert("path".to_owned(), path.to_owned());
     }
@@ -20,13 +23,23 @@ pub(super) fn status(error: &Error) -> Status {
     let resource = || error.path().unwrap_or_default();
     match error.reason().code() {
         Code::InvalidArgument => {
-            details.add_bad_request_violation(error.field_name().unwrap_or("path"), error.message());
+            details
+                .add_bad_request_violation(error.field_name().unwrap_or("path"), error.message());
         }
         Code::NotFound | Code::AlreadyExists => {
-            details.set_resource_info(resource_type(error.reason()), resource(), "", error.message());
+            details.set_resource_info(
+                resource_type(error.reason()),
+                resource(),
+                "",
+                error.message(),
+            );
         }
         Code::FailedPrecondition => {
-            details.add_precondition_failure_violation(error.reason().as_str(), resource(), error.message());
+            details.add_precondition_failure_violation(
+                error.reason().as_str(),
+                resource(),
+                error.message(),
+            );
         }
         Code::ResourceExhausted => {
             details.add_quota_failure_violation(error.reason().as_str(), error.message());
@@ -54,7 +67,11 @@ pub(super) fn failure(error: &Error) -> proto::Failure {
         code: error.reason().code() as i32,
         reason: error.reason().as_str().to_owned(),
         message: error.message().to_owned(),
-        metadata: error.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+        metadata: error
+            .metadata()
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect(),
         retry_delay: error.retry_delay().and_then(|delay| delay.try_into().ok()),
     }
 }
@@ -69,23 +86,38 @@ mod tests {
     fn every_reason_of_the_contract_has_its_code() {
         for reason in Reason::ALL {
             let name = format!("ERROR_REASON_{}", reason.as_str());
-            assert!(proto::ErrorReason::from_str_name(&name).is_some(), "{name} is not in error.proto");
+            assert!(
+                proto::ErrorReason::from_str_name(&name).is_some(),
+                "{name} is not in error.proto"
+            );
             let status = status(&Error::new(*reason, "text"));
             assert_eq!(status.code(), reason.code());
             let details = status.get_error_details();
             let info = details.error_info().unwrap();
-            assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason.as_str(), DOMAIN));
-            assert_eq!(details.retry_info().is_some(), reason.code() == Code::Unavailable);
+            assert_eq!(
+                (info.reason.as_str(), info.domain.as_str()),
+                (reason.as_str(), DOMAIN)
+            );
+            assert_eq!(
+                details.retry_info().is_some(),
+                reason.code() == Code::Unavailable
+            );
         }
     }
 
     #[test]
     fn details_name_path_field_and_delay() {
         let details = status(&Error::invalid_path("a//b", "why")).get_error_details();
-        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "path");
+        assert_eq!(
+            details.bad_request().unwrap().field_violations[0].field,
+            "path"
+        );
         assert_eq!(details.error_info().unwrap().metadata["path"], "a//b");
         let error = Error::new(Reason::UpstreamLocked, "x").retry_after(Duration::from_secs(31));
         let details = status(&error).get_error_details();
-        assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(31)));
+        assert_eq!(
+            details.retry_info().unwrap().retry_delay,
+            Some(Duration::from_secs(31))
+        );
     }
 }

@@ -19,7 +19,9 @@ impl Bound {
     pub(super) async fn new(address: &Listen) -> Result<Self, String> {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::AddrInUse => {
-                format!("cannot listen on {address}: it is in use; stop the other program or choose another --grpc-listen")
+                format!(
+                    "cannot listen on {address}: it is in use; stop the other program or choose another --grpc-listen"
+                )
             }
             _ => format!("cannot listen on {address}: {error}"),
         };
@@ -56,17 +58,24 @@ impl Bound {
 /// Makes the directory, for this user only, and removes a socket that nobody
 /// answers on any more.
 async fn make_room(path: &Path) -> std::io::Result<()> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
         && !directory.exists()
     {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
     }
     match std::fs::symlink_metadata(path) {
         Err(_) => Ok(()),
-        Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
-            Err(std::io::Error::other("a file that is no socket is in the way"))
+        Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => Err(
+            std::io::Error::other("a file that is no socket is in the way"),
+        ),
+        Ok(_) if UnixStream::connect(path).await.is_ok() => {
+            Err(std::io::ErrorKind::AddrInUse.into())
         }
-        Ok(_) if UnixStream::connect(path).await.is_ok() => Err(std::io::ErrorKind::AddrInUse.into()),
         Ok(_) => std::fs::remove_file(path),
     }
 }

@@ -77,13 +77,24 @@ impl Server {
             hosts,
             key,
             limits: config.limits,
-            catalog: catalog::Settings { freshness: config.freshness, ..catalog::Settings::default() },
-            uploads: UploadLimits { connections: config.uploads, ..UploadLimits::default() },
+            catalog: catalog::Settings {
+                freshness: config.freshness,
+                ..catalog::Settings::default()
+            },
+            uploads: UploadLimits {
+                connections: config.uploads,
+                ..UploadLimits::default()
+            },
             downloads: config.downloads,
         };
         let spool = SpoolDir::new(state.spool(), config.spool_bytes);
-        let account = Account::new(settings, spool, tasks.clone()).map_err(|error| error.to_string())?;
-        let remotes = Remotes::new(vec![Remote::new(&config.remote_name, account, config.encoding)]);
+        let account =
+            Account::new(settings, spool, tasks.clone()).map_err(|error| error.to_string())?;
+        let remotes = Remotes::new(vec![Remote::new(
+            &config.remote_name,
+            account,
+            config.encoding,
+        )]);
 
         let mut bound = Vec::new();
         for address in &config.grpc_listen {
@@ -91,7 +102,9 @@ impl Server {
         }
         let instance_id = uuid::Uuid::new_v4().to_string();
         let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_service_status(SERVICE, ServingStatus::Serving).await;
+        health
+            .set_service_status(SERVICE, ServingStatus::Serving)
+            .await;
         let unusable = |error| format!("the compiled descriptors are unusable: {error}");
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {
@@ -107,7 +120,10 @@ impl Server {
             _state: state,
         };
         for bound in bound {
-            let storage = StorageBackendServer::new(StorageService::new(remotes.clone(), instance_id.clone()));
+            let storage = StorageBackendServer::new(StorageService::new(
+                remotes.clone(),
+                instance_id.clone(),
+            ));
             let router = Tonic::builder()
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
@@ -126,12 +142,17 @@ impl Server {
             };
             match bound {
                 Bound::Tcp(listener, _) => {
-                    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-                    server.listeners.spawn(router.serve_with_incoming_shutdown(incoming, signal));
+                    let incoming = tonic::transport::server::TcpIncoming::from(listener)
+                        .with_nodelay(Some(true));
+                    server
+                        .listeners
+                        .spawn(router.serve_with_incoming_shutdown(incoming, signal));
                 }
                 Bound::Unix(listener, _) => {
                     let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
-                    server.listeners.spawn(router.serve_with_incoming_shutdown(incoming, signal));
+                    server
+                        .listeners
+                        .spawn(router.serve_with_incoming_shutdown(incoming, signal));
                 }
             }
         }
@@ -165,8 +186,12 @@ impl Server {
     /// Refuses new work and waits for the transfers in flight, but no longer
     /// than the grace time.
     pub async fn stop(mut self) {
-        self.health.set_service_status(SERVICE, ServingStatus::NotServing).await;
-        self.health.set_service_status("", ServingStatus::NotServing).await;
+        self.health
+            .set_service_status(SERVICE, ServingStatus::NotServing)
+            .await;
+        self.health
+            .set_service_status("", ServingStatus::NotServing)
+            .await;
         self.stop.send_replace(true);
         self.tasks.close();
         let drain = async {
@@ -174,7 +199,10 @@ impl Server {
             self.tasks.wait().await;
         };
         if tokio::time::timeout(self.grace, drain).await.is_err() {
-            tracing::warn!(seconds = self.grace.as_secs(), "some calls did not end in the grace time and are cut off");
+            tracing::warn!(
+                seconds = self.grace.as_secs(),
+                "some calls did not end in the grace time and are cut off"
+            );
         }
     }
 }
@@ -191,4 +219,6 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // So that grpcurl can show the details of an error.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

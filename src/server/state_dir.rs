@@ -24,12 +24,19 @@ impl StateDir {
             Some(path) => path.to_owned(),
             None => {
                 let made = tempfile::Builder::new().prefix("pluton-fichier-").tempdir();
-                let made = made.map_err(|error| format!("cannot make a temporary directory: {error}"))?;
+                let made =
+                    made.map_err(|error| format!("cannot make a temporary directory: {error}"))?;
                 temporary.insert(made).path().to_owned()
             }
         };
-        let failed = |error: io::Error| format!("cannot use the state directory {}: {error}", path.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(path.join("spool")).map_err(failed)?;
+        let failed = |error: io::Error| {
+            format!("cannot use the state directory {}: {error}", path.display())
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path.join("spool"))
+            .map_err(failed)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -40,7 +47,11 @@ impl StateDir {
         // Writing is what it is for: find out now.
         tempfile::tempfile_in(path.join("spool")).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock, _temporary: temporary }),
+            Ok(()) => Ok(Self {
+                path,
+                _lock: lock,
+                _temporary: temporary,
+            }),
             Err(TryLockError::WouldBlock) => Err(format!(
                 "the state directory {} is in use by another server; stop it, or choose another --state-dir",
                 path.display()
@@ -63,14 +74,22 @@ mod tests {
     fn one_server_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let first = StateDir::open(Some(dir.path())).unwrap();
-        assert!(StateDir::open(Some(dir.path())).unwrap_err().contains("in use by another server"));
+        assert!(
+            StateDir::open(Some(dir.path()))
+                .unwrap_err()
+                .contains("in use by another server")
+        );
         drop(first);
         StateDir::open(Some(dir.path())).unwrap();
     }
 
     #[test]
     fn what_cannot_be_written_is_refused() {
-        assert!(StateDir::open(Some(Path::new("/proc/nothing"))).unwrap_err().contains("/proc/nothing"));
+        assert!(
+            StateDir::open(Some(Path::new("/proc/nothing")))
+                .unwrap_err()
+                .contains("/proc/nothing")
+        );
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(StateDir::open(Some(file.path())).is_err());
     }

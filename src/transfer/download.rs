@@ -32,7 +32,11 @@ pub struct Downloads {
 impl Downloads {
     /// Downloads through this client, over so many connections at once.
     pub fn new(client: Arc<Client>, connections: usize) -> Arc<Self> {
-        Arc::new(Self { client, tokens: Mutex::default(), connections: Arc::new(Semaphore::new(connections)) })
+        Arc::new(Self {
+            client,
+            tokens: Mutex::default(),
+            connections: Arc::new(Semaphore::new(connections)),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (Url, Instant)>> {
@@ -64,7 +68,14 @@ impl Downloads {
 
     /// Reads `length` bytes from `offset` of a file of `size` bytes. Waits for
     /// a connection.
-    pub async fn read(self: &Arc<Self>, scope: Scope, file: &str, offset: u64, length: u64, size: u64) -> Reader {
+    pub async fn read(
+        self: &Arc<Self>,
+        scope: Scope,
+        file: &str,
+        offset: u64,
+        length: u64,
+        size: u64,
+    ) -> Reader {
         // The semaphore is never closed; a reader without a permit would only
         // be one connection more.
         let connection = Arc::clone(&self.connections).acquire_owned().await.ok();
@@ -132,7 +143,10 @@ impl Reader {
 
     async fn connect(&self) -> Result<Download, Error> {
         let token = self.downloads.token(self.scope, &self.file).await?;
-        self.downloads.client.download(&token, self.at, self.end - self.at, self.size).await
+        self.downloads
+            .client
+            .download(&token, self.at, self.end - self.at, self.size)
+            .await
     }
 
     async fn recover(&mut self, error: Error) -> Result<(), Error> {

@@ -168,7 +168,10 @@ impl Hasher {
 
     async fn flush(&mut self) {
         self.join().await;
-        let (mut states, batch) = (std::mem::take(&mut self.states), std::mem::take(&mut self.waiting));
+        let (mut states, batch) = (
+            std::mem::take(&mut self.states),
+            std::mem::take(&mut self.waiting),
+        );
         self.waiting_bytes = 0;
         self.running = Some(tokio::task::spawn_blocking(move || {
             for data in batch {
@@ -208,16 +211,28 @@ mod tests {
         hasher.update(Bytes::from_static(b"Hello ")).await;
         hasher.update(Bytes::from_static(b"world\n")).await;
         let sums = hasher.finish().await;
-        let value = |algorithm| &sums.iter().find(|sum| sum.algorithm == algorithm).unwrap().hex;
+        let value = |algorithm| {
+            &sums
+                .iter()
+                .find(|sum| sum.algorithm == algorithm)
+                .unwrap()
+                .hex
+        };
         // The value that the real service gave for these 12 bytes ([API §C]).
         assert_eq!(
             value(Algorithm::Whirlpool),
             "0a894ff039da399d5a72116b3665cd952abc8a9ffe37bfae4eae4d5381c5102b\
              237c27e88b03f71c516e08ffa1cc9de9eac55d7d3abd38ea56220018f006a2c5"
         );
-        assert_eq!(value(Algorithm::Sha256), "1894a19c85ba153acbf743ac4e43fc004c891604b26f8c69e1e83ea2afc7c48f");
+        assert_eq!(
+            value(Algorithm::Sha256),
+            "1894a19c85ba153acbf743ac4e43fc004c891604b26f8c69e1e83ea2afc7c48f"
+        );
         assert_eq!(value(Algorithm::Md5), "f0ef7081e1539ac00ef5b761b4fb01b3");
-        assert_eq!(value(Algorithm::Sha1), "33ab5639bfd8e7b95eb1d8d0b87781d4ffea4d5d");
+        assert_eq!(
+            value(Algorithm::Sha1),
+            "33ab5639bfd8e7b95eb1d8d0b87781d4ffea4d5d"
+        );
         for sum in &sums {
             assert_eq!(sum.hex.len(), sum.algorithm.hex_digits());
         }
@@ -225,7 +240,11 @@ mod tests {
 
     #[tokio::test]
     async fn pieces_do_not_matter() {
-        let data = Bytes::from((0..3_000_000_u32).map(|n| (n * 31) as u8).collect::<Vec<_>>());
+        let data = Bytes::from(
+            (0..3_000_000_u32)
+                .map(|n| (n * 31) as u8)
+                .collect::<Vec<_>>(),
+        );
         let mut whole = Hasher::new([Algorithm::Whirlpool]);
         whole.update(data.clone()).await;
         let mut pieces = Hasher::new([Algorithm::Whirlpool]);

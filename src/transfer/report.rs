@@ -49,11 +49,16 @@ fn same_content(expected: &Expected, stored: &StoredFile) -> bool {
 /// Assigns stored files to what was sent, by name, size and checksum, never by
 /// position alone: the order of a report is not known ([API §J3]).
 pub(super) fn match_links(expected: &[Expected], links: Vec<StoredFile>) -> Outcome {
-    let mut outcome = Outcome { matched: vec![None; expected.len()], ..Outcome::default() };
+    let mut outcome = Outcome {
+        matched: vec![None; expected.len()],
+        ..Outcome::default()
+    };
     let mut left = Vec::new();
     for link in links {
         let fits = |(index, wanted): &(usize, &Expected)| {
-            outcome.matched[*index].is_none() && same_name(&wanted.name, &link.name) && same_content(wanted, &link)
+            outcome.matched[*index].is_none()
+                && same_name(&wanted.name, &link.name)
+                && same_content(wanted, &link)
         };
         match expected.iter().enumerate().find(fits) {
             Some((index, _)) => outcome.matched[index] = Some(link),
@@ -61,7 +66,11 @@ pub(super) fn match_links(expected: &[Expected], links: Vec<StoredFile>) -> Outc
         }
     }
     for link in left {
-        let is_known = outcome.matched.iter().flatten().any(|matched| matched.url == link.url);
+        let is_known = outcome
+            .matched
+            .iter()
+            .flatten()
+            .any(|matched| matched.url == link.url);
         if is_known {
             continue; // the same file told twice
         }
@@ -92,7 +101,10 @@ pub(super) async fn find(
     expected: &[Expected],
     lost: bool,
 ) -> Result<Outcome, Error> {
-    let mut best = Outcome { matched: vec![None; expected.len()], ..Outcome::default() };
+    let mut best = Outcome {
+        matched: vec![None; expected.len()],
+        ..Outcome::default()
+    };
     let mut silent_links = 0;
     for (attempt, pause) in PATIENCE.iter().enumerate() {
         match client.upload_report(emission).await {
@@ -104,7 +116,9 @@ pub(super) async fn find(
                 silent_links += 1;
             }
             Ok(Report::NotReady) => {}
-            Err(error) if error.is_transient() => tracing::debug!(%error, "the upload report is not to be had"),
+            Err(error) if error.is_transient() => {
+                tracing::debug!(%error, "the upload report is not to be had")
+            }
             Err(error) => return Err(error),
         }
         if (lost && attempt + 1 >= SHORT_PATIENCE) || silent_links >= SHORT_PATIENCE {
@@ -114,14 +128,33 @@ pub(super) async fn find(
     }
     // The report stays incomplete although the files may be there ([API §J24]).
     let listing = client.list_folder(scope, folder).await?;
-    let known: Vec<String> = best.matched.iter().flatten().map(|found| found.url.clone()).collect();
+    let known: Vec<String> = best
+        .matched
+        .iter()
+        .flatten()
+        .map(|found| found.url.clone())
+        .collect();
     let mut links: Vec<StoredFile> = best.matched.drain(..).flatten().collect();
-    links.extend(listing.files.unwrap_or_default().into_iter().filter(|file| !known.contains(&file.url)).map(
-        |file| StoredFile { url: file.url, name: file.name, size: Some(file.size), whirlpool: file.whirlpool },
-    ));
+    links.extend(
+        listing
+            .files
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|file| !known.contains(&file.url))
+            .map(|file| StoredFile {
+                url: file.url,
+                name: file.name,
+                size: Some(file.size),
+                whirlpool: file.whirlpool,
+            }),
+    );
     let outcome = match_links(expected, links);
     // What else lies in the folder is none of our business.
-    Ok(Outcome { matched: outcome.matched, wrong: best.wrong, surplus: best.surplus })
+    Ok(Outcome {
+        matched: outcome.matched,
+        wrong: best.wrong,
+        surplus: best.surplus,
+    })
 }
 
 #[cfg(test)]
@@ -129,32 +162,61 @@ mod tests {
     use super::*;
 
     fn expected(name: &str, whirlpool: &str) -> Expected {
-        Expected { name: name.into(), size: 1, whirlpool: whirlpool.into() }
+        Expected {
+            name: name.into(),
+            size: 1,
+            whirlpool: whirlpool.into(),
+        }
     }
 
     fn stored(url: &str, name: &str, whirlpool: &str) -> StoredFile {
-        StoredFile { url: url.into(), name: name.into(), size: Some(1), whirlpool: whirlpool.into() }
+        StoredFile {
+            url: url.into(),
+            name: name.into(),
+            size: Some(1),
+            whirlpool: whirlpool.into(),
+        }
     }
 
     #[test]
     fn links_are_matched_by_name_and_content_in_any_order() {
-        let wanted = [expected("a", "11"), expected("b", "22"), expected("a", "33")];
-        let links = vec![stored("u3", "a", "33"), stored("u2", "b", "22"), stored("u1", "a", "11")];
+        let wanted = [
+            expected("a", "11"),
+            expected("b", "22"),
+            expected("a", "33"),
+        ];
+        let links = vec![
+            stored("u3", "a", "33"),
+            stored("u2", "b", "22"),
+            stored("u1", "a", "11"),
+        ];
         let outcome = match_links(&wanted, links);
-        let urls: Vec<_> = outcome.matched.iter().map(|link| link.as_ref().unwrap().url.as_str()).collect();
+        let urls: Vec<_> = outcome
+            .matched
+            .iter()
+            .map(|link| link.as_ref().unwrap().url.as_str())
+            .collect();
         assert_eq!(urls, ["u1", "u2", "u3"]);
         assert!(outcome.is_complete() && outcome.wrong.is_empty() && outcome.surplus.is_empty());
     }
 
     #[test]
     fn other_content_under_the_name_is_wrong_and_the_rest_is_surplus() {
-        let links = vec![stored("u1", "a", "99"), stored("u2", "a_", "11"), stored("u2", "a_", "11")];
+        let links = vec![
+            stored("u1", "a", "99"),
+            stored("u2", "a_", "11"),
+            stored("u2", "a_", "11"),
+        ];
         let outcome = match_links(&[expected("a", "11")], links);
         assert_eq!(outcome.matched, [None]);
         assert_eq!(outcome.wrong[0].1.url, "u1");
         assert_eq!(outcome.surplus.len(), 2);
         let told_twice = vec![stored("u1", "a", "11"), stored("u1", "a", "11")];
-        assert!(match_links(&[expected("a", "11")], told_twice).surplus.is_empty());
+        assert!(
+            match_links(&[expected("a", "11")], told_twice)
+                .surplus
+                .is_empty()
+        );
     }
 
     #[test]

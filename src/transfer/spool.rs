@@ -34,7 +34,11 @@ pub struct SpoolDir {
 impl SpoolDir {
     /// Buffers at most `limit` bytes below `path`, which must exist.
     pub fn new(path: impl Into<PathBuf>, limit: u64) -> Arc<Self> {
-        Arc::new(Self { path: path.into(), limit, used: AtomicU64::new(0) })
+        Arc::new(Self {
+            path: path.into(),
+            limit,
+            used: AtomicU64::new(0),
+        })
     }
 
     /// Where.
@@ -49,17 +53,22 @@ impl SpoolDir {
 
     fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reserved> {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|used| {
-            Error::new(
-                Reason::SpoolFull,
-                format!(
-                    "no room to buffer the upload: {bytes} more bytes, {used} of {} are taken; \
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .map_err(|used| {
+                Error::new(
+                    Reason::SpoolFull,
+                    format!(
+                        "no room to buffer the upload: {bytes} more bytes, {used} of {} are taken; \
                      try again when other uploads are done, or raise --spool-bytes",
-                    self.limit
-                ),
-            )
-        })?;
-        Ok(Reserved { dir: Arc::clone(self), bytes })
+                        self.limit
+                    ),
+                )
+            })?;
+        Ok(Reserved {
+            dir: Arc::clone(self),
+            bytes,
+        })
     }
 }
 
@@ -157,22 +166,39 @@ impl Spool {
     pub async fn finish(mut self) -> Result<Spooled> {
         if self.file.is_none() && self.buffer.len() <= IN_MEMORY {
             let data = self.buffer.freeze();
-            return Ok(Spooled(Arc::new(Inner { size: self.size, data: Data::Memory(data), _room: self.room })));
+            return Ok(Spooled(Arc::new(Inner {
+                size: self.size,
+                data: Data::Memory(data),
+                _room: self.room,
+            })));
         }
         self.spill().await?;
-        let file = self.file.ok_or_else(|| Error::internal("a spilled buffer has no file"))?;
-        Ok(Spooled(Arc::new(Inner { size: self.size, data: Data::File(file), _room: self.room })))
+        let file = self
+            .file
+            .ok_or_else(|| Error::internal("a spilled buffer has no file"))?;
+        Ok(Spooled(Arc::new(Inner {
+            size: self.size,
+            data: Data::File(file),
+            _room: self.room,
+        })))
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::StorageFull => {
-            Err(Error::new(Reason::SpoolFull, format!("the disk of the state directory is full: {error}")))
-        }
-        Ok(Err(error)) => Err(Error::internal(format!("the upload buffer failed: {error}"))),
-        Err(error) => Err(Error::internal(format!("the upload buffer failed: {error}"))),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::StorageFull => Err(Error::new(
+            Reason::SpoolFull,
+            format!("the disk of the state directory is full: {error}"),
+        )),
+        Ok(Err(error)) => Err(Error::internal(format!(
+            "the upload buffer failed: {error}"
+        ))),
+        Err(error) => Err(Error::internal(format!(
+            "the upload buffer failed: {error}"
+        ))),
     }
 }
 
@@ -193,7 +219,9 @@ pub struct Spooled(Arc<Inner>);
 
 impl fmt::Debug for Spooled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spooled").field("size", &self.0.size).finish_non_exhaustive()
+        f.debug_struct("Spooled")
+            .field("size", &self.0.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -237,7 +265,10 @@ impl Spooled {
     /// The content of one part of an upload.
     pub fn content(&self) -> Content {
         let spooled = self.clone();
-        Content { size: self.size(), open: Box::new(move || spooled.read()) }
+        Content {
+            size: self.size(),
+            open: Box::new(move || spooled.read()),
+        }
     }
 }
 
@@ -265,17 +296,27 @@ mod tests {
             }
         }
         assert_eq!(spool.used(), 0);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the files have no names");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "the files have no names"
+        );
     }
 
     #[tokio::test]
     async fn a_full_spool_refuses() {
         let dir = tempfile::tempdir().unwrap();
         let spool = SpoolDir::new(dir.path(), 1 << 20);
-        assert_eq!(Spool::new(&spool, Some(2 << 20)).unwrap_err().reason(), Reason::SpoolFull);
+        assert_eq!(
+            Spool::new(&spool, Some(2 << 20)).unwrap_err().reason(),
+            Reason::SpoolFull
+        );
         let mut writer = Spool::new(&spool, None).unwrap();
         writer.write(&vec![0; 1 << 20]).await.unwrap();
-        assert_eq!(writer.write(&[0]).await.unwrap_err().reason(), Reason::SpoolFull);
+        assert_eq!(
+            writer.write(&[0]).await.unwrap_err().reason(),
+            Reason::SpoolFull
+        );
         drop(writer);
         assert_eq!(spool.used(), 0);
     }

@@ -17,7 +17,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::report::{self, Outcome};
 use super::spool::Spooled;
-use crate::fichier::{BATCH, Client, Content, Emission, Error, Kind, Node, Part, Priority, Scope, StoredFile, UPLOAD_BATCH};
+use crate::fichier::{
+    BATCH, Client, Content, Emission, Error, Kind, Node, Part, Priority, Scope, StoredFile,
+    UPLOAD_BATCH,
+};
 
 /// Times that a buffered file is sent before its upload fails.
 const ATTEMPTS: u32 = 3;
@@ -37,7 +40,11 @@ pub struct UploadLimits {
 
 impl Default for UploadLimits {
     fn default() -> Self {
-        Self { connections: 4, group_bytes: 256 << 20, group_files: UPLOAD_BATCH }
+        Self {
+            connections: 4,
+            group_bytes: 256 << 20,
+            group_files: UPLOAD_BATCH,
+        }
     }
 }
 
@@ -86,7 +93,13 @@ impl Uploads {
     /// Uploads through this client.
     pub fn new(client: Arc<Client>, limits: UploadLimits) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(limits.connections));
-        Arc::new(Self { client, limits, connections, folders: Mutex::default(), next_item: AtomicU64::new(0) })
+        Arc::new(Self {
+            client,
+            limits,
+            connections,
+            folders: Mutex::default(),
+            next_item: AtomicU64::new(0),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Folder>> {
@@ -114,7 +127,13 @@ impl Uploads {
         let start = {
             let mut folders = self.lock();
             let entry = folders.entry(folder).or_default();
-            entry.waiting.push_back(Item { id, expected, content, cancel, outcome });
+            entry.waiting.push_back(Item {
+                id,
+                expected,
+                content,
+                cancel,
+                outcome,
+            });
             !std::mem::replace(&mut entry.collecting, true)
         };
         if start {
@@ -135,7 +154,9 @@ impl Uploads {
 
     fn take_back(&self, folder: i64, id: u64) -> bool {
         let mut folders = self.lock();
-        let Some(entry) = folders.get_mut(&folder) else { return false };
+        let Some(entry) = folders.get_mut(&folder) else {
+            return false;
+        };
         let before = entry.waiting.len();
         entry.waiting.retain(|item| item.id != id);
         entry.waiting.len() < before
@@ -144,7 +165,9 @@ impl Uploads {
     /// Takes groups until nothing waits for the folder.
     async fn collect(self: Arc<Self>, folder: i64) {
         loop {
-            let Ok(connection) = Arc::clone(&self.connections).acquire_owned().await else { return };
+            let Ok(connection) = Arc::clone(&self.connections).acquire_owned().await else {
+                return;
+            };
             // While this waits for the budget, the group grows.
             let node = self.client.upload_node(upload_scope()).await;
             let group = self.take_group(folder);
@@ -172,14 +195,18 @@ impl Uploads {
 
     fn take_group(&self, folder: i64) -> Vec<Item> {
         let mut folders = self.lock();
-        let Some(entry) = folders.get_mut(&folder) else { return Vec::new() };
+        let Some(entry) = folders.get_mut(&folder) else {
+            return Vec::new();
+        };
         let mut group: Vec<Item> = Vec::new();
         let mut bytes = 0;
         while let Some(item) = entry.waiting.front() {
             let gone = item.cancel.is_cancelled() || item.outcome.is_closed();
             let size = item.expected.size;
             // Two files of one name in one report could not be told apart.
-            let clashes = group.iter().any(|other| other.expected.name == item.expected.name);
+            let clashes = group
+                .iter()
+                .any(|other| other.expected.name == item.expected.name);
             let full = !group.is_empty() && (bytes + size > self.limits.group_bytes || clashes);
             if !gone && (full || group.len() >= self.limits.group_files) {
                 break;
@@ -196,7 +223,13 @@ impl Uploads {
 
     /// Sends a group, again on other nodes as long as that helps. Each member
     /// succeeds or fails by itself.
-    async fn send_group(self: Arc<Self>, folder: i64, group: Vec<Item>, node: Node, connection: OwnedSemaphorePermit) {
+    async fn send_group(
+        self: Arc<Self>,
+        folder: i64,
+        group: Vec<Item>,
+        node: Node,
+        connection: OwnedSemaphorePermit,
+    ) {
         // Groups still to send; a refused one is cut in halves, so that one
         // bad member does not fail the others.
         let mut rounds = VecDeque::from([(group, ATTEMPTS)]);
@@ -217,17 +250,24 @@ impl Uploads {
             if again.is_empty() {
                 continue;
             }
-            let may_repeat = error.as_ref().is_none_or(|error| worth_a_repeat(error.kind()));
+            let may_repeat = error
+                .as_ref()
+                .is_none_or(|error| worth_a_repeat(error.kind()));
             if error.as_ref().is_some_and(|error| is_refusal(error.kind())) && again.len() > 1 {
                 let mut left = again;
                 let right = left.split_off(left.len() / 2);
                 rounds.push_back((left, attempts));
                 rounds.push_back((right, attempts));
             } else if may_repeat && attempts > 1 {
-                tracing::info!(files = again.len(), ?error, "sending an upload again on another node");
+                tracing::info!(
+                    files = again.len(),
+                    ?error,
+                    "sending an upload again on another node"
+                );
                 rounds.push_back((again, attempts - 1));
             } else {
-                let error = error.unwrap_or_else(|| corrupt("1Fichier did not store what was sent"));
+                let error =
+                    error.unwrap_or_else(|| corrupt("1Fichier did not store what was sent"));
                 for item in again {
                     let _ = item.outcome.send(Err(error.clone()));
                 }
@@ -239,10 +279,16 @@ impl Uploads {
     async fn send_once(&self, folder: i64, items: &[Item], node: &Node) -> Result<Outcome, Error> {
         let parts = items
             .iter()
-            .map(|item| Part { name: item.expected.name.clone(), content: item.content.content() })
+            .map(|item| Part {
+                name: item.expected.name.clone(),
+                content: item.content.content(),
+            })
             .collect();
         let expected: Vec<_> = items.iter().map(|item| item.expected.clone()).collect();
-        let sent = self.client.send_files(node, folder, parts, None, Arc::default()).await;
+        let sent = self
+            .client
+            .send_files(node, folder, parts, None, Arc::default())
+            .await;
         self.resolve(folder, node, sent, &expected).await
     }
 
@@ -263,31 +309,56 @@ impl Uploads {
             }
             Err(error) => return Err(error),
         };
-        report::find(&self.client, upload_scope(), &emission, folder, expected, lost).await
+        report::find(
+            &self.client,
+            upload_scope(),
+            &emission,
+            folder,
+            expected,
+            lost,
+        )
+        .await
     }
 
     /// Tells the members that are stored, removes what is not as it should be,
     /// and returns the members to send again.
     async fn settle(&self, items: Vec<Item>, outcome: Outcome, attempts: u32) -> Vec<Item> {
-        let Outcome { matched, wrong, surplus } = outcome;
+        let Outcome {
+            matched,
+            wrong,
+            surplus,
+        } = outcome;
         let mut again = Vec::new();
-        let renamed: Vec<_> = surplus.iter().map(|stored| stored.whirlpool.clone()).collect();
+        let renamed: Vec<_> = surplus
+            .iter()
+            .map(|stored| stored.whirlpool.clone())
+            .collect();
         for (item, found) in items.into_iter().zip(matched) {
             match found {
                 Some(stored) => {
                     let _ = item.outcome.send(Ok(stored));
                 }
                 None if renamed.contains(&item.expected.whirlpool) => {
-                    let text = format!("1Fichier stored {:?} under another name", item.expected.name);
-                    let _ = item.outcome.send(Err(Error::new("end.pl", Kind::Name, text)));
+                    let text = format!(
+                        "1Fichier stored {:?} under another name",
+                        item.expected.name
+                    );
+                    let _ = item
+                        .outcome
+                        .send(Err(Error::new("end.pl", Kind::Name, text)));
                 }
                 None => again.push(item),
             }
         }
         if !wrong.is_empty() {
-            tracing::warn!(files = wrong.len(), attempts, "1Fichier stored another content than was sent");
+            tracing::warn!(
+                files = wrong.len(),
+                attempts,
+                "1Fichier stored another content than was sent"
+            );
         }
-        self.discard(wrong.into_iter().map(|(_, stored)| stored).chain(surplus)).await;
+        self.discard(wrong.into_iter().map(|(_, stored)| stored).chain(surplus))
+            .await;
         again
     }
 
@@ -298,7 +369,11 @@ impl Uploads {
         urls.sort_unstable();
         urls.dedup();
         for batch in urls.chunks(BATCH) {
-            if let Err(error) = self.client.remove_files(Scope::new(Priority::Delete), batch).await {
+            if let Err(error) = self
+                .client
+                .remove_files(Scope::new(Priority::Delete), batch)
+                .await
+            {
                 tracing::error!(%error, files = batch.len(), "a bad copy could not be removed");
             }
         }
@@ -316,16 +391,38 @@ impl Uploads {
         name: &str,
         size: u64,
     ) -> Result<Option<Streaming>, Error> {
-        let Ok(connection) = Arc::clone(&self.connections).try_acquire_owned() else { return Ok(None) };
-        let node = self.client.upload_node(scope.with_priority(Priority::Upload)).await?;
+        let Ok(connection) = Arc::clone(&self.connections).try_acquire_owned() else {
+            return Ok(None);
+        };
+        let node = self
+            .client
+            .upload_node(scope.with_priority(Priority::Upload))
+            .await?;
         let (chunks, receiver) = mpsc::channel::<Bytes>(PIPE);
         let (gate, gated) = oneshot::channel();
-        let receiver = tokio_stream::wrappers::ReceiverStream::new(receiver).map(Ok).boxed();
-        let part =
-            Part { name: name.to_owned(), content: Content { size, open: Box::new(move || receiver) } };
+        let receiver = tokio_stream::wrappers::ReceiverStream::new(receiver)
+            .map(Ok)
+            .boxed();
+        let part = Part {
+            name: name.to_owned(),
+            content: Content {
+                size,
+                open: Box::new(move || receiver),
+            },
+        };
         let task = tokio::spawn({
             let (client, node) = (Arc::clone(&self.client), node.clone());
-            async move { client.send_files(&node, folder, vec![part], Some(gated), Arc::new(AtomicU64::new(0))).await }
+            async move {
+                client
+                    .send_files(
+                        &node,
+                        folder,
+                        vec![part],
+                        Some(gated),
+                        Arc::new(AtomicU64::new(0)),
+                    )
+                    .await
+            }
         });
         Ok(Some(Streaming {
             uploads: Arc::clone(self),
@@ -364,7 +461,11 @@ impl Streaming {
         }
         match (&mut self.task).await {
             Ok(Err(error)) => Err(error),
-            Ok(Ok(_)) => Err(Error::new("upload.cgi", Kind::Node, "the node answered before all was sent")),
+            Ok(Ok(_)) => Err(Error::new(
+                "upload.cgi",
+                Kind::Node,
+                "the node answered before all was sent",
+            )),
             Err(_) => Err(stopped()),
         }
     }
@@ -378,21 +479,42 @@ impl Streaming {
         self.chunks = None;
         let _ = self.gate.send(());
         let sent = self.task.await.map_err(|_| stopped())?;
-        let outcome =
-            self.uploads.resolve(self.folder, &self.node, sent, std::slice::from_ref(&expected)).await?;
-        let Outcome { mut matched, wrong, surplus } = outcome;
+        let outcome = self
+            .uploads
+            .resolve(
+                self.folder,
+                &self.node,
+                sent,
+                std::slice::from_ref(&expected),
+            )
+            .await?;
+        let Outcome {
+            mut matched,
+            wrong,
+            surplus,
+        } = outcome;
         let was_wrong = !wrong.is_empty();
-        let was_renamed = surplus.iter().any(|stored| stored.whirlpool == expected.whirlpool);
-        self.uploads.discard(wrong.into_iter().map(|(_, stored)| stored).chain(surplus)).await;
+        let was_renamed = surplus
+            .iter()
+            .any(|stored| stored.whirlpool == expected.whirlpool);
+        self.uploads
+            .discard(wrong.into_iter().map(|(_, stored)| stored).chain(surplus))
+            .await;
         match matched.pop().flatten() {
             Some(stored) => Ok(stored),
-            None if was_wrong => Err(corrupt("1Fichier stored another content than was sent; it was removed")),
+            None if was_wrong => Err(corrupt(
+                "1Fichier stored another content than was sent; it was removed",
+            )),
             None if was_renamed => Err(Error::new(
                 "end.pl",
                 Kind::Name,
                 format!("1Fichier stored {:?} under another name", expected.name),
             )),
-            None => Err(Error::new("end.pl", Kind::Node, "1Fichier does not show the uploaded file")),
+            None => Err(Error::new(
+                "end.pl",
+                Kind::Node,
+                "1Fichier does not show the uploaded file",
+            )),
         }
     }
 }
@@ -413,5 +535,8 @@ fn is_refusal(kind: Kind) -> bool {
 /// What another node may take. An unknown refusal is tried on three nodes
 /// before it counts ([API §J33]).
 fn worth_a_repeat(kind: Kind) -> bool {
-    matches!(kind, Kind::Node | Kind::NotSent | Kind::Server | Kind::Broken | Kind::Malformed | Kind::Refused)
+    matches!(
+        kind,
+        Kind::Node | Kind::NotSent | Kind::Server | Kind::Broken | Kind::Malformed | Kind::Refused
+    )
 }

@@ -1,0 +1,385 @@
+//! An emulated account, a server in front of it, and a client.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a toolbox: not every test module needs all of it"
+)]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use pluton_fichier::config::{Config, Listen, Upstream};
+use pluton_fichier::emulator::{self, Control, DEMO_API_KEY, Emulator};
+use pluton_fichier::encoding::Mask;
+use pluton_fichier::fichier::{ApiKey, Hosts, Limits};
+use pluton_fichier::proto::get_response::Payload as Got;
+use pluton_fichier::proto::put_request::Payload;
+use pluton_fichier::proto::storage_backend_client::StorageBackendClient;
+use pluton_fichier::proto::*;
+use pluton_fichier::server::Server;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+pub type Client = StorageBackendClient<Channel>;
+
+/// Dropped in this order: the client, the server, the account.
+pub struct World {
+    pub client: Client,
+    pub server: Option<Server>,
+    pub emulator: Emulator,
+    pub control: Control,
+    pub config: Config,
+    _state: tempfile::TempDir,
+}
+
+/// The account as documented: with every limit.
+pub async fn world() -> World {
+    build(emulator::Options::default(), |_| ()).await
+}
+
+/// An account without limits, and a server that asks for none.
+pub async fn unlimited() -> World {
+    let options = emulator::Options {
+        limits: emulator::Limits::none(),
+        ..emulator::Options::default()
+    };
+    build(options, |config| config.limits = Limits::none()).await
+}
+
+pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) -> World {
+    let emulator = Emulator::start(options).await.unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let mut config = Config {
+        grpc_listen: vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())],
+        upstream: Upstream::Api {
+            hosts: Hosts::new(&emulator.api_url()).unwrap(),
+            key: ApiKey::new(DEMO_API_KEY).unwrap(),
+        },
+        state_dir: Some(state.path().to_owned()),
+        remote_name: "fichier".to_owned(),
+        encoding: Mask::FICHIER,
+        freshness: Duration::from_secs(300),
+        spool_bytes: 1 << 30,
+        uploads: 4,
+        downloads: 16,
+        limits: Limits::default(),
+        shutdown_grace: Duration::from_secs(5),
+    };
+    adapt(&mut config);
+    let server = Server::start(config.clone()).await.unwrap();
+    let client = connect(&server).await;
+    let control = emulator.control();
+    World {
+        client,
+        server: Some(server),
+        emulator,
+        control,
+        config,
+        _state: state,
+    }
+}
+
+pub async fn connect(server: &Server) -> Client {
+    let address = format!("http://{}", server.addresses()[0]);
+    let channel = Endpoint::from_shared(address)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    StorageBackendClient::new(channel)
+}
+
+impl World {
+    pub async fn restart(&mut self) {
+        self.server.take().unwrap().stop().await;
+        let server = Server::start(self.config.clone()).await.unwrap();
+        self.client = connect(&server).await;
+        self.server = Some(server);
+    }
+
+    pub async fn put(&self, path: &str, content: &[u8]) -> Result<Entry, Status> {
+        put(
+            &self.client,
+            PutHeader {
+                size: Some(content.len() as i64),
+                ..header(path)
+            },
+            content,
+        )
+        .await
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Download, Status> {
+        get(
+            &self.client,
+            GetRequest {
+                path: path.to_owned(),
+                ..GetRequest::default()
+            },
+        )
+        .await
+    }
+
+    pub async fn list(&self, path: &str, recursive: bool) -> Result<Vec<Entry>, Status> {
+        let request = ListRequest {
+            path: path.to_owned(),
+            recursive,
+            ..ListRequest::default()
+        };
+        Ok(list(&self.client, request)
+            .await?
+            .into_iter()
+            .flat_map(|page| page.entries)
+            .collect())
+    }
+
+    pub async fn names(&self, path: &str, recursive: bool) -> Vec<String> {
+        let slash = |entry: &Entry| {
+            if entry.r#type() == EntryType::Directory {
+                "/"
+            } else {
+                ""
+            }
+        };
+        self.list(path, recursive)
+            .await
+            .unwrap()
+            .iter()
+            .map(|entry| format!("{}{}", entry.path, slash(entry)))
+            .collect()
+    }
+
+    pub async fn stat(&self, path: &str) -> Result<Entry, Status> {
+        let request = StatRequest {
+            path: path.to_owned(),
+            ..StatRequest::default()
+        };
+        Ok(self
+            .client
+            .clone()
+            .stat(request)
+            .await?
+            .into_inner()
+            .entry
+            .unwrap())
+    }
+
+    pub async fn mkdir(&self, path: &str) -> Result<MkdirResponse, Status> {
+        let request = MkdirRequest {
+            path: path.to_owned(),
+            ..MkdirRequest::default()
+        };
+        Ok(self.client.clone().mkdir(request).await?.into_inner())
+    }
+
+    pub async fn rmdir(&self, path: &str) -> Result<(), Status> {
+        let request = RmdirRequest {
+            path: path.to_owned(),
+            ..RmdirRequest::default()
+        };
+        self.client.clone().rmdir(request).await.map(drop)
+    }
+
+    /// The reason of each target's failure; empty where it was removed.
+    pub async fn delete(&self, paths: &[&str]) -> Vec<String> {
+        let targets = paths
+            .iter()
+            .map(|path| DeleteTarget {
+                path: (*path).to_owned(),
+                ..DeleteTarget::default()
+            })
+            .collect();
+        let request = DeleteRequest {
+            targets,
+            ..DeleteRequest::default()
+        };
+        let results = self
+            .client
+            .clone()
+            .delete(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .results;
+        assert_eq!(
+            results
+                .iter()
+                .map(|result| &result.path)
+                .collect::<Vec<_>>(),
+            paths.iter().collect::<Vec<_>>()
+        );
+        results
+            .into_iter()
+            .map(|result| {
+                result
+                    .failure
+                    .map_or(String::new(), |failure| failure.reason)
+            })
+            .collect()
+    }
+
+    /// Paths of all files as 1Fichier holds them.
+    pub fn stored(&self) -> Vec<String> {
+        let tree = self.control.tree();
+        tree.into_iter()
+            .filter(|node| node.kind == emulator::NodeKind::File)
+            .map(|node| node.path)
+            .collect()
+    }
+
+    /// Everything that 1Fichier holds.
+    pub fn stored_all(&self) -> Vec<String> {
+        self.control
+            .tree()
+            .into_iter()
+            .map(|node| node.path)
+            .collect()
+    }
+}
+
+pub fn header(path: &str) -> PutHeader {
+    PutHeader {
+        path: path.to_owned(),
+        ..PutHeader::default()
+    }
+}
+
+pub fn message(payload: Payload) -> PutRequest {
+    PutRequest {
+        payload: Some(payload),
+    }
+}
+
+pub fn chunk(offset: usize, data: &[u8]) -> PutRequest {
+    message(Payload::Chunk(Chunk {
+        offset: offset as i64,
+        data: Bytes::copy_from_slice(data),
+        crc32c: None,
+    }))
+}
+
+pub fn commit(size: usize) -> PutRequest {
+    message(Payload::Commit(PutCommit {
+        size: size as i64,
+        checksums: Vec::new(),
+    }))
+}
+
+/// Header, chunks and commit of a content.
+pub fn messages(header: PutHeader, content: &[u8]) -> Vec<PutRequest> {
+    let mut messages = vec![message(Payload::Header(header))];
+    for (index, piece) in content.chunks(256 << 10).enumerate() {
+        messages.push(chunk(index * (256 << 10), piece));
+    }
+    messages.push(commit(content.len()));
+    messages
+}
+
+pub async fn put(client: &Client, header: PutHeader, content: &[u8]) -> Result<Entry, Status> {
+    send(client, messages(header, content)).await
+}
+
+pub async fn send(client: &Client, messages: Vec<PutRequest>) -> Result<Entry, Status> {
+    Ok(client
+        .clone()
+        .put(stream::iter(messages))
+        .await?
+        .into_inner()
+        .entry
+        .unwrap())
+}
+
+#[derive(Debug)]
+pub struct Download {
+    pub header: GetHeader,
+    pub content: Vec<u8>,
+    /// Offset and length of each chunk.
+    pub chunks: Vec<(i64, usize)>,
+    pub trailer: GetTrailer,
+}
+
+pub async fn get(client: &Client, request: GetRequest) -> Result<Download, Status> {
+    let mut stream = client.clone().get(request).await?.into_inner();
+    let Some(Got::Header(header)) = stream.message().await?.unwrap().payload else {
+        panic!("no header")
+    };
+    let (mut content, mut chunks) = (Vec::new(), Vec::new());
+    loop {
+        match stream.message().await?.expect("a trailer").payload.unwrap() {
+            Got::Chunk(chunk) => {
+                assert_eq!(chunk.crc32c, Some(crc32c::crc32c(&chunk.data)));
+                chunks.push((chunk.offset, chunk.data.len()));
+                content.extend_from_slice(&chunk.data);
+            }
+            Got::Trailer(trailer) => {
+                assert!(
+                    stream.message().await?.is_none(),
+                    "nothing comes behind the trailer"
+                );
+                assert_eq!(trailer.sent_bytes, content.len() as i64);
+                return Ok(Download {
+                    header,
+                    content,
+                    chunks,
+                    trailer,
+                });
+            }
+            Got::Header(_) => panic!("a second header"),
+        }
+    }
+}
+
+pub async fn list(client: &Client, request: ListRequest) -> Result<Vec<ListResponse>, Status> {
+    let mut stream = client.clone().list(request).await?.into_inner();
+    let mut pages = Vec::new();
+    while let Some(page) = stream.message().await? {
+        pages.push(page);
+    }
+    Ok(pages)
+}
+
+/// The reason that a status carries; its code must be the reason's.
+pub fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    let info = details
+        .error_info()
+        .unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    assert_eq!(info.domain, "storage.pluton");
+    assert_eq!(
+        details.retry_info().is_some(),
+        status.code() == Code::Unavailable,
+        "{status:?}"
+    );
+    info.reason.clone()
+}
+
+#[track_caller]
+pub fn assert_reason<T: std::fmt::Debug>(result: Result<T, Status>, expected: &str) -> Status {
+    let status = result.expect_err(expected);
+    assert_eq!(reason(&status), expected, "{status:?}");
+    status
+}
+
+/// Bytes that differ everywhere.
+pub fn content(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32 ^ size as u32;
+    (0..size)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as u8
+        })
+        .collect()
+}
+
+pub fn whirlpool(data: &[u8]) -> String {
+    use whirlpool::Digest;
+    whirlpool::Whirlpool::digest(data)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,12 @@
+//! Behaviour through the public gRPC surface, against the emulator with its
+//! limits on, in virtual time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod harness;
+mod operations;
