@@ -5,6 +5,7 @@
     missing_debug_implementations,
     unreachable_pub,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]
 mod generated {
