@@ -197,7 +197,7 @@ impl ServeArgs {
             }
         }
         let rate = self.calls_per_second;
-        if !rate.is_finite() || rate < 0.0 || rate > 3.0 {
+        if !rate.is_finite() || !(0.0..=3.0).contains(&rate) {
             return Err(format!(
                 "--calls-per-second {rate}: 1Fichier allows at most 3"
             ));

@@ -651,7 +651,7 @@ mod tests {
                     .await
                     .unwrap();
                 order.lock().unwrap().push(name);
-                drop(permit);
+                let _ = permit;
             }));
             tokio::task::yield_now().await;
         }

@@ -1,6 +1,5 @@
 //! Each operation as it should go.
 
-use pluton_fichier::proto::*;
 
 use crate::harness::*;
 
