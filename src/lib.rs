@@ -20,6 +20,7 @@
 
 pub mod backend;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod emulator;
 pub mod encoding;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use pluton_fichier::cli::{self, ClientCommand};
 use pluton_fichier::config::ServeArgs;
 use pluton_fichier::emulator::EmulatorArgs;
 use pluton_fichier::server::Server;
@@ -47,6 +48,8 @@ enum Command {
     Serve(ServeArgs),
     /// Run only the emulator of the 1Fichier API.
     Emulator(EmulatorArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
 fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), String> {
@@ -73,6 +76,7 @@ async fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve(args).await,
         Command::Emulator(args) => pluton_fichier::emulator::run(args).await,
+        Command::Client(command) => return cli::run(command).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

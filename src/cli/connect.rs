@@ -1,0 +1,164 @@
+//! The connection to the server, and when to try again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
+
+use super::ConnectArgs;
+use super::exit::{Problem, root_cause};
+use super::io::Io;
+use super::output;
+use super::progress::Progress;
+use crate::proto::storage_backend_client::StorageBackendClient;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// How often a transfer is tried.
+const MAX_ATTEMPTS: u32 = 4;
+/// Whoever is told to wait longer can better come back by themselves.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// A connection, with what every request needs.
+pub(super) struct Session {
+    client: StorageBackendClient<Channel>,
+    remote: String,
+    deadline: Option<Instant>,
+}
+
+impl Session {
+    /// Connects.
+    pub(super) async fn open(
+        args: &ConnectArgs,
+        deadline: Option<Instant>,
+    ) -> Result<Self, Problem> {
+        let endpoint = endpoint(&args.server)?;
+        let channel = endpoint.connect().await.map_err(|error| {
+            let cause = root_cause(&error);
+            Problem::new(
+                Code::Unavailable,
+                format!(
+                    "cannot connect to {}: {cause}; is the server running? start it with: \
+                     pluton-fichier serve",
+                    args.server
+                ),
+            )
+        })?;
+        Ok(Self {
+            client: StorageBackendClient::new(channel),
+            remote: args.remote.clone(),
+            deadline,
+        })
+    }
+
+    /// A client that shares the connection.
+    pub(super) fn client(&self) -> StorageBackendClient<Channel> {
+        self.client.clone()
+    }
+
+    /// The remote that requests name.
+    pub(super) fn remote(&self) -> String {
+        self.remote.clone()
+    }
+
+    /// A request that tells the server how much time is left.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(deadline) = self.deadline {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        request
+    }
+}
+
+fn endpoint(server: &str) -> Result<Endpoint, Problem> {
+    let unusable = |why: &str| {
+        Problem::usage(format!(
+            "--server {server:?} is not usable: {why}; write host:port, http://host:port or \
+             unix:/path"
+        ))
+    };
+    let uri = address(server).map_err(|why| unusable(&why))?;
+    let endpoint = Endpoint::from_shared(uri).map_err(|error| unusable(&root_cause(&error)))?;
+    let agent = concat!("pluton-fichier-cli/", env!("CARGO_PKG_VERSION"));
+    Ok(endpoint
+        .user_agent(agent)
+        .map_err(|error| Problem::local(root_cause(&error)))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .tcp_nodelay(true))
+}
+
+/// The URI of a server, from any of the forms that people may write.
+pub(super) fn address(server: &str) -> Result<String, String> {
+    if let Some(path) = server.strip_prefix("unix:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return match path {
+            "" => Err("no path of a socket".into()),
+            path => Ok(format!("unix://{path}")),
+        };
+    }
+    if let Some((scheme, rest)) = server.split_once("://") {
+        return match scheme {
+            "http" if !rest.is_empty() => Ok(server.to_owned()),
+            "http" => Err("no host".into()),
+            "https" => Err("this client does not speak TLS".into()),
+            _ => Err(format!("unknown scheme {scheme:?}")),
+        };
+    }
+    match server.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => {
+            let host = if host.is_empty() { "127.0.0.1" } else { host };
+            Ok(format!("http://{host}:{port}"))
+        }
+        _ => Err("no port".into()),
+    }
+}
+
+/// Counts the attempts of a transfer.
+pub(super) struct Retry {
+    failed: u32,
+}
+
+impl Retry {
+    pub(super) fn new() -> Self {
+        Self { failed: 0 }
+    }
+
+    /// Waits for the next attempt, or gives the problem back when there is no
+    /// point in one.
+    pub(super) async fn wait(
+        &mut self,
+        problem: Problem,
+        io: &Io,
+        progress: &Progress,
+    ) -> Result<(), Problem> {
+        self.failed += 1;
+        if !problem.retryable() || self.failed >= MAX_ATTEMPTS {
+            return Err(problem);
+        }
+        let backoff = Duration::from_secs(1 << (self.failed - 1));
+        let delay = problem.retry_after.unwrap_or(backoff);
+        if delay > MAX_WAIT {
+            return Err(problem);
+        }
+        progress.suspend(|| {
+            io.note(&format!(
+                "{}; trying again in {} (attempt {} of {MAX_ATTEMPTS})",
+                problem.message,
+                output::duration(delay),
+                self.failed + 1,
+            ));
+        });
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! The client commands: a small client for the gRPC service.
+//!
+//! Each command prints its result on standard output, for people or, with
+//! `--json`, as one JSON document (`ls`: one object a line). Errors go to
+//! standard error, and [`Exit`] tells scripts what kind of failure it was.
+
+mod args;
+mod connect;
+mod exit;
+mod get;
+mod io;
+mod list;
+mod manage;
+mod output;
+mod progress;
+mod put;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use tokio::time::Instant;
+use tonic::Code;
+
+pub use args::{
+    AboutArgs, CatArgs, ClientCommand, ConnectArgs, GetArgs, HashArgs, HashKind, InfoArgs, LsArgs,
+    MkdirArgs, PutArgs, Range, RmArgs, RmdirArgs, StatArgs, TestArgs,
+};
+pub use exit::Exit;
+
+use connect::Session;
+use exit::Problem;
+use io::Io;
+
+/// Runs a command to its end, Ctrl-C or SIGTERM. The exit code is an [`Exit`].
+pub async fn run(command: ClientCommand) -> ExitCode {
+    let io = Io::standard(command.connect().json);
+    run_with(command, &io).await.into()
+}
+
+async fn run_with(command: ClientCommand, io: &Io) -> Exit {
+    let timeout = command.connect().timeout;
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let expiry = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    // Whatever ends first drops the others, and with them temporary files.
+    let outcome = tokio::select! {
+        biased;
+        outcome = execute(&command, io, deadline) => outcome,
+        () = interrupted() => Err(Problem::interrupted()),
+        () = expiry => Err(Problem::new(Code::DeadlineExceeded, "not finished in time")),
+    };
+    let outcome = outcome.and_then(|exit| io.flush().map(|()| exit));
+    match (outcome, timeout) {
+        (Ok(exit), _) => exit,
+        (Err(mut problem), timeout) => {
+            if let (Code::DeadlineExceeded, Some(timeout)) = (problem.code, timeout) {
+                let limit = output::duration(timeout);
+                problem.message = format!("{} (--timeout {limit})", problem.message);
+            }
+            io.report(&problem, None);
+            problem.exit
+        }
+    }
+}
+
+async fn execute(
+    command: &ClientCommand,
+    io: &Io,
+    deadline: Option<Instant>,
+) -> Result<Exit, Problem> {
+    let open = Session::open(command.connect(), deadline);
+    match command {
+        // These look at the local side before they connect.
+        ClientCommand::Put(args) => put::put(args, open, io).await,
+        ClientCommand::Get(args) => get::get(args, open, io).await,
+        ClientCommand::Cat(args) => get::cat(args, &open.await?, io).await,
+        ClientCommand::Ls(args) => list::ls(args, &open.await?, io).await,
+        ClientCommand::Stat(args) => list::stat(args, &open.await?, io).await,
+        ClientCommand::Hash(args) => list::hash(args, &open.await?, io).await,
+        ClientCommand::Rm(args) => manage::rm(args, &open.await?, io).await,
+        ClientCommand::About(args) => manage::about(args, &open.await?, io).await,
+        ClientCommand::Mkdir(args) => manage::mkdir(args, &open.await?, io).await,
+        ClientCommand::Rmdir(args) => manage::rmdir(args, &open.await?, io).await,
+        ClientCommand::Test(args) => manage::test(args, &open.await?, io).await,
+        ClientCommand::Info(_) => manage::info(&open.await?, io).await,
+    }
+}
+
+/// Ends when the process is asked to stop.
+async fn interrupted() {
+    let ctrl_c = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<Option<()>>();
+    tokio::select! {
+        () = ctrl_c => {}
+        _ = terminate => {}
+    }
+}
+
+/// A file's path as the service wants it.
+fn file_path(path: &str) -> String {
+    path.trim_start_matches('/').to_owned()
+}
+
+/// A directory's path as the service wants it.
+fn directory_path(path: &str) -> String {
+    path.trim_matches('/').to_owned()
+}
+
+/// The last segment of a path.
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
