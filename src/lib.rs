@@ -21,6 +21,7 @@
 pub mod backend;
 pub mod catalog;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod emulator;
 pub mod encoding;

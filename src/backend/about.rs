@@ -4,20 +4,33 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Remote;
-use crate::catalog::Moment;
+use crate::catalog::Catalog;
+use crate::clock::Moment;
 use crate::error::Result;
 use crate::fichier::{Scope, UserInfo};
-use tokio::time::Instant;
 
 /// 1Fichier answers once in 5 minutes ([API §19]).
 const MEMORY: Duration = Duration::from_secs(301);
+
+/// The name of what is remembered across restarts.
+const FACT: &str = "user_info";
 
 /// What was told, and when.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) info: UserInfo,
-    asked: Instant,
     as_of: Moment,
+}
+
+impl Known {
+    /// What an earlier run was told.
+    pub(super) fn remembered(catalog: &Catalog) -> Option<Self> {
+        let (as_of, text) = catalog.fact(FACT)?;
+        Some(Self {
+            info: serde_json::from_str(&text).ok()?,
+            as_of,
+        })
+    }
 }
 
 /// An account's storage figures.
@@ -52,13 +65,18 @@ impl Remote {
         // Held while asking: all who come meanwhile get the same answer.
         let mut known = self.account.user.lock().await;
         if let Some(known) = &*known
-            && known.asked.elapsed() < MEMORY
+            && self.account.clock.age(known.as_of) < MEMORY
         {
             return Ok(known.clone());
         }
-        let (asked, as_of) = (Instant::now(), Moment::now());
+        let as_of = self.account.clock.moment();
         match self.account.client.user_info(scope).await {
-            Ok(info) => Ok(known.insert(Known { info, asked, as_of }).clone()),
+            Ok(info) => {
+                if let Ok(text) = serde_json::to_string(&info) {
+                    self.account.catalog.remember_fact(FACT, text, as_of.time);
+                }
+                Ok(known.insert(Known { info, as_of }).clone())
+            }
             Err(error) => match &*known {
                 // Old figures with their date are better than none.
                 Some(known) if error.is_transient() => Ok(known.clone()),

@@ -43,7 +43,7 @@ impl Remote {
                     let file = &files[0];
                     match &target.if_match {
                         Some(wanted) if *wanted != etag(file) => Err(etag_mismatch(&target.path)),
-                        _ => Ok((folder, file.url.clone())),
+                        _ => Ok((folder, file.url.to_string())),
                     }
                 }
                 Err(error) => Err(error),
@@ -87,6 +87,7 @@ impl Remote {
                 }
             }
         }
+        self.account.catalog.settle().await;
         results
     }
 

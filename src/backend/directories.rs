@@ -48,6 +48,9 @@ impl Remote {
                 );
             }
         };
+        if !made.is_empty() {
+            self.account.catalog.settle().await;
+        }
         Ok((entry, !made.is_empty()))
     }
 
@@ -119,7 +122,7 @@ impl Remote {
                     parent,
                     FolderRecord {
                         id,
-                        name,
+                        name: name.into(),
                         time: Some(time),
                         password: false,
                     },
@@ -279,6 +282,7 @@ impl Remote {
             }
         }
         self.account.catalog.folder_removed(parent, folder.id);
+        self.account.catalog.settle().await;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{FileRecord, FolderRecord};
+use crate::catalog::{FileRecord, FolderRecord, Whirlpool};
 use crate::fichier::ROOT;
 use crate::transfer::{Algorithm, Checksum};
 
@@ -46,7 +46,7 @@ impl Entry {
             RemotePath::root(),
             &FolderRecord {
                 id: ROOT,
-                name: String::new(),
+                name: "".into(),
                 time: None,
                 password: false,
             },
@@ -78,23 +78,23 @@ impl Entry {
         if duplicates > 1 {
             attributes.insert("duplicates", duplicates.to_string());
         }
-        let checksums = if file.whirlpool.is_empty() {
-            Vec::new()
-        } else {
-            vec![Checksum {
+        let checksums = file
+            .whirlpool
+            .iter()
+            .map(|sum| Checksum {
                 algorithm: Algorithm::Whirlpool,
-                hex: file.whirlpool.clone(),
-            }]
-        };
+                hex: sum.to_hex(),
+            })
+            .collect();
         Self {
             path,
             kind: EntryKind::File,
             size: Some(file.size),
             time: file.time,
-            content_type: file.content_type.clone(),
+            content_type: file.content_type.to_string(),
             checksums,
             etag: etag(file),
-            id: file.url.clone(),
+            id: file.url.to_string(),
             attributes,
         }
     }
@@ -110,6 +110,10 @@ fn flag(attributes: &mut BTreeMap<&'static str, String>, name: &'static str, set
 /// under one id ([API §C]).
 pub(super) fn etag(file: &FileRecord) -> String {
     let id = file.url.rsplit('?').next().unwrap_or(&file.url);
-    let sum = file.whirlpool.get(..16).unwrap_or(&file.whirlpool);
-    format!("f{id}-{sum}")
+    let sum = file
+        .whirlpool
+        .as_ref()
+        .map(Whirlpool::to_hex)
+        .unwrap_or_default();
+    format!("f{id}-{}", sum.get(..16).unwrap_or_default())
 }

@@ -18,8 +18,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use std::path::PathBuf;
+
 use tokio::sync::OwnedMutexGuard;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use about::Quota;
 pub use connection::{Check, CheckState};
@@ -31,6 +33,7 @@ pub use put::{Begun, PutOptions, PutSession, Stored, WriteMode};
 pub use read::{ByteRange, HashValue, Read, ReadOptions, Resolved};
 
 use crate::catalog::{self, Catalog};
+use crate::clock::Clock;
 use crate::encoding::{Mask, NameCodec};
 use crate::error::{Error, Result};
 use crate::fichier::{ApiKey, Client, Hosts, Limits, Scope};
@@ -60,6 +63,10 @@ pub struct AccountSettings {
     pub uploads: UploadLimits,
     /// Downloads at once.
     pub downloads: usize,
+    /// Where the catalog is kept; one file for each account.
+    pub catalog_dir: PathBuf,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// One 1Fichier account: one budget and one catalog, whatever the number of
@@ -72,34 +79,73 @@ pub struct Account {
     downloads: Arc<Downloads>,
     spool: Arc<SpoolDir>,
     locks: Locks,
-    replays: replay::Replays,
+    clock: Clock,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
+    _lock_keeper: AbortOnDropHandle<()>,
 }
 
 impl Account {
     /// An account that was not spoken to yet.
     ///
     /// # Errors
-    /// When the TLS library cannot start.
-    pub fn new(
+    /// A text for the operator, when the catalog cannot be used or the TLS
+    /// library cannot start.
+    pub fn open(
         settings: AccountSettings,
         spool: Arc<SpoolDir>,
         tasks: TaskTracker,
-    ) -> Result<Arc<Self>> {
-        let client = Arc::new(Client::new(settings.hosts, settings.key, settings.limits)?);
+    ) -> Result<Arc<Self>, String> {
+        let fingerprint = settings.key.fingerprint(&settings.hosts);
+        let client = Client::new(settings.hosts, settings.key, settings.limits);
+        let client = Arc::new(client.map_err(|error| error.to_string())?);
+        let catalog = Catalog::open(
+            &settings.catalog_dir.join(format!("{fingerprint}.db")),
+            &fingerprint,
+            Arc::clone(&client),
+            settings.catalog,
+            settings.clock,
+        )?;
+        let user = about::Known::remembered(&catalog);
+        let lock_keeper = keep_locks(Arc::clone(&client), Arc::clone(&catalog), settings.clock);
         Ok(Arc::new(Self {
-            catalog: Catalog::new(Arc::clone(&client), settings.catalog),
+            catalog,
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
             downloads: Downloads::new(Arc::clone(&client), settings.downloads),
             client,
             spool,
             locks: Locks::default(),
-            replays: replay::Replays::default(),
-            user: tokio::sync::Mutex::new(None),
+            clock: settings.clock,
+            user: tokio::sync::Mutex::new(user),
             tasks,
+            _lock_keeper: lock_keeper,
         }))
     }
+}
+
+/// Keeps locks of the account across restarts: 1Fichier remembers them too.
+fn keep_locks(client: Arc<Client>, catalog: Arc<Catalog>, clock: Clock) -> AbortOnDropHandle<()> {
+    const FACT: &str = "locked_until";
+    if let Some((until, text)) = catalog.fact(FACT)
+        && let Ok(remaining) = until.time.duration_since(clock.now())
+    {
+        client.budget().restore_lock(remaining, &text);
+    }
+    let mut locks = client.budget().locks();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut known = None;
+        while locks.changed().await.is_ok() {
+            let Some((remaining, text)) = client.budget().activity().locked else {
+                continue;
+            };
+            let until = clock.now() + remaining;
+            // Every call wakes this; only a new lock is written.
+            if known.is_none_or(|known| until > known + Duration::from_secs(1)) {
+                catalog.remember_fact(FACT, text, until);
+                known = Some(until);
+            }
+        }
+    }))
 }
 
 /// A named view of an account, with its own name encoding.

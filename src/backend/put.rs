@@ -12,7 +12,7 @@ use super::entry::{Entry, etag};
 use super::path::RemotePath;
 use super::resolve::{Found, Walk};
 use super::{AtPath, Remote, STREAM_FROM};
-use crate::catalog::FileRecord;
+use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
 use crate::transfer::{Algorithm, Checksum, Expected, Hasher, Spool, Streaming};
@@ -104,7 +104,7 @@ impl Remote {
         let mut request = None;
         if let Some(id) = &options.request_id {
             let lock = self.account.locks.hold(format!("request {id}")).await;
-            if let Some(entry) = self.account.replays.find(id, &options.arguments(path))? {
+            if let Some(entry) = self.account.replay(id, &options.arguments(path)).await? {
                 return Ok(Begun::Replayed(Stored {
                     entry,
                     replayed: true,
@@ -466,10 +466,9 @@ impl PutSession {
         }
         let entry = Entry::file(path.clone(), &file, count);
         if let Some((id, _lock)) = self.request.take() {
-            account
-                .replays
-                .remember(id, self.options.arguments(&path), entry.clone());
+            account.remember(id, self.options.arguments(&path), &path, &file);
         }
+        account.catalog.settle().await;
         Ok(entry)
     }
 }
@@ -497,13 +496,13 @@ impl Drop for PutSession {
 
 fn record(stored: StoredFile, expected: Expected) -> FileRecord {
     FileRecord {
-        url: stored.url,
-        name: stored.name,
+        url: stored.url.into(),
+        name: stored.name.into(),
         size: expected.size,
         // The listing will tell 1Fichier's own time; until then ours.
         time: Some(jiff::Timestamp::now().as_second()),
-        whirlpool: expected.whirlpool,
-        content_type: String::new(),
+        whirlpool: Whirlpool::from_hex(&expected.whirlpool),
+        content_type: "".into(),
         password: false,
         acl: false,
         cdn: false,
@@ -528,7 +527,7 @@ impl Remote {
                 .find_files(self.codec, segment)
                 .into_iter()
                 .filter(|file| file.url != new.url)
-                .map(|file| file.url.clone())
+                .map(|file| file.url.to_string())
                 .collect(),
             Err(error) => {
                 tracing::warn!(%path, %error, "older versions of a replaced file could not be looked for");

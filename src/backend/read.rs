@@ -6,7 +6,7 @@ use super::entry::{Entry, etag};
 use super::path::RemotePath;
 use super::put::etag_mismatch;
 use super::{AtPath, MAX_RANGES, Remote};
-use crate::catalog::FileRecord;
+use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Kind, Scope};
 use crate::transfer::{Algorithm, Checksum, Hasher, Reader};
@@ -118,7 +118,7 @@ impl Remote {
                 .map(|range| resolve(path, range, file.size))
                 .collect::<Result<_>>()?
         };
-        let hasher = (whole && options.verify && !file.whirlpool.is_empty())
+        let hasher = (whole && options.verify && file.whirlpool.is_some())
             .then(|| Hasher::new([Algorithm::Whirlpool]));
         Ok(Read {
             remote: self.clone(),
@@ -285,7 +285,13 @@ impl Read {
             });
         };
         let checksums = hasher.finish().await;
-        let matches = checksums.iter().any(|sum| sum.hex == self.file.whirlpool);
+        let stored = self
+            .file
+            .whirlpool
+            .as_ref()
+            .map(Whirlpool::to_hex)
+            .unwrap_or_default();
+        let matches = checksums.iter().any(|sum| sum.hex == stored);
         if !matches {
             return Err(Error::new(
                 Reason::StoredContentCorrupt,
@@ -295,7 +301,7 @@ impl Read {
                 ),
             )
             .at(self.entry.path.as_str())
-            .with("expected", self.file.whirlpool.clone()));
+            .with("expected", stored));
         }
         Ok(ReadEnd {
             bytes: self.sent,

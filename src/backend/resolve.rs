@@ -3,7 +3,8 @@
 use super::entry::Entry;
 use super::path::{MAX_NAME_BYTES, RemotePath};
 use super::{AtPath, Remote, Staleness};
-use crate::catalog::{FileRecord, FolderRecord, Moment, Snapshot};
+use crate::catalog::{FileRecord, FolderRecord, Snapshot};
+use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::fichier::{ROOT, Scope};
 
@@ -98,13 +99,13 @@ impl Remote {
         staleness: Staleness,
     ) -> Result<(Found, Moment)> {
         let Some((parent, name)) = path.split() else {
-            return Ok((Found::Root, Moment::now()));
+            return Ok((Found::Root, self.account.clock.moment()));
         };
         let parent_id = match self.folder_id(scope, &parent, staleness).await {
             Ok(id) => id,
             // Below a missing directory there is nothing.
             Err(error) if error.reason() == crate::error::Reason::DirectoryNotFound => {
-                return Ok((Found::Nothing, Moment::now()));
+                return Ok((Found::Nothing, self.account.clock.moment()));
             }
             Err(error) => return Err(error),
         };

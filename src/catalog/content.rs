@@ -1,31 +1,100 @@
 //! The content of one folder, with look-ups by decoded name.
+//!
+//! A million files must fit: records are compact, and the indexes hold
+//! positions instead of copies of names.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
+
+use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
 use crate::encoding::NameCodec;
 use crate::fichier::{FileItem, SubFolder};
 
 /// A file that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
     /// Download URL: the identity.
-    pub url: String,
+    pub url: Box<str>,
     /// Stored name.
-    pub name: String,
+    pub name: Box<str>,
     /// Bytes.
     pub size: u64,
     /// Upload time, seconds since the Unix epoch.
     pub time: Option<i64>,
-    /// Whirlpool, lower-case; empty when not known.
-    pub whirlpool: String,
+    /// Whirlpool as 64 bytes; `None` when not known.
+    pub whirlpool: Option<Whirlpool>,
     /// Media type; empty when not known.
-    pub content_type: String,
+    pub content_type: Arc<str>,
     /// A password is needed.
     pub password: bool,
     /// Access is restricted.
     pub acl: bool,
     /// Served with CDN credits.
     pub cdn: bool,
+}
+
+/// A Whirlpool checksum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Whirlpool(Box<[u8]>);
+
+impl Whirlpool {
+    const BYTES: usize = 64;
+
+    /// From 128 hexadecimal digits; `None` when it is no such checksum.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        let digits = hex.as_bytes();
+        if digits.len() != 2 * Self::BYTES {
+            return None;
+        }
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        digits
+            .chunks(2)
+            .map(byte)
+            .collect::<Option<Box<[u8]>>>()
+            .map(Self)
+    }
+
+    /// From its bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == Self::BYTES).then(|| Self(bytes.into()))
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// 128 lower-case hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        use std::fmt::Write;
+        self.0
+            .iter()
+            .fold(String::with_capacity(128), |mut text, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
+    }
+}
+
+/// Media types are few: one copy of each is shared by all files.
+pub(super) fn shared_type(content_type: &str) -> Arc<str> {
+    use std::collections::HashSet;
+    use std::sync::{Mutex, PoisonError};
+    static TYPES: LazyLock<Mutex<HashSet<Arc<str>>>> = LazyLock::new(Mutex::default);
+    let mut types = TYPES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = types.get(content_type) {
+        return Arc::clone(known);
+    }
+    let new: Arc<str> = content_type.into();
+    // What upstream sends does not fill the memory.
+    if types.len() < 10_000 {
+        types.insert(Arc::clone(&new));
+    }
+    new
 }
 
 impl From<FileItem> for FileRecord {
@@ -42,12 +111,12 @@ impl From<FileItem> for FileRecord {
             cdn,
         } = item;
         Self {
-            url,
-            name,
+            url: url.into(),
+            name: name.into(),
             size,
             time,
-            whirlpool,
-            content_type,
+            whirlpool: Whirlpool::from_hex(&whirlpool),
+            content_type: shared_type(&content_type),
             password,
             acl,
             cdn,
@@ -56,12 +125,12 @@ impl From<FileItem> for FileRecord {
 }
 
 /// A folder that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderRecord {
     /// Folder id.
     pub id: i64,
     /// Stored name.
-    pub name: String,
+    pub name: Box<str>,
     /// When it was made, seconds since the Unix epoch.
     pub time: Option<i64>,
     /// A password is needed.
@@ -78,35 +147,191 @@ impl From<SubFolder> for FolderRecord {
         } = folder;
         Self {
             id,
-            name,
+            name: name.into(),
             time,
             password,
         }
     }
 }
 
+/// Something with an identity and a name.
+trait Record: Clone {
+    type Id: ?Sized + std::hash::Hash + Eq;
+    fn id(&self) -> &Self::Id;
+    fn name(&self) -> &str;
+}
+
+impl Record for FileRecord {
+    type Id = str;
+    fn id(&self) -> &str {
+        &self.url
+    }
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Record for FolderRecord {
+    type Id = i64;
+    fn id(&self) -> &i64 {
+        &self.id
+    }
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// A form of names that is the same for a stored name and for whatever it
+/// decodes to under any mask: quotes are dropped, and replacements become what
+/// they replace. `None` for names with a byte written in digits (`‛FE`), whose
+/// decoded form has nothing to do with the digits.
+fn folded_hash(name: &str) -> Option<u64> {
+    const QUOTE: char = '\u{201B}';
+    let mut folded = String::with_capacity(name.len());
+    let mut rest = name.chars();
+    while let Some(character) = rest.next() {
+        let plain = match character {
+            QUOTE => {
+                let mut ahead = rest.clone();
+                let digit = |next: Option<char>| next.is_some_and(|next| next.is_ascii_hexdigit());
+                if digit(ahead.next()) && digit(ahead.next()) {
+                    return None;
+                }
+                continue;
+            }
+            '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(character) - 0xFEE0),
+            '\u{2400}'..='\u{2420}' => char::from_u32(u32::from(character) - 0x2400),
+            '\u{2421}' => Some('\x7f'),
+            other => Some(other),
+        };
+        folded.extend(plain);
+    }
+    Some(HASHER.hash_one(folded))
+}
+
+/// Records by identity and by name.
+#[derive(Clone, Debug)]
+struct Index<R> {
+    records: Vec<R>,
+    /// Positions by hash of the identity.
+    ids: HashTable<u32>,
+    /// Positions by hash of the folded name.
+    names: HashTable<u32>,
+    /// Identities whose names cannot be folded.
+    odd: Vec<u32>,
+}
+
+impl<R> Default for Index<R> {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            ids: HashTable::new(),
+            names: HashTable::new(),
+            odd: Vec::new(),
+        }
+    }
+}
+
+impl<R: Record> Index<R> {
+    fn hash_of(records: &[R], at: u32) -> u64 {
+        HASHER.hash_one(records[at as usize].id())
+    }
+
+    fn name_hash_of(records: &[R], at: u32) -> u64 {
+        folded_hash(records[at as usize].name()).unwrap_or_default()
+    }
+
+    fn position(&self, id: &R::Id) -> Option<u32> {
+        self.ids
+            .find(HASHER.hash_one(id), |at| {
+                self.records[*at as usize].id() == id
+            })
+            .copied()
+    }
+
+    fn add(&mut self, record: R) {
+        self.remove(record.id());
+        // A folder never holds 2^32 entries: 1Fichier lists 5,000.
+        let at = self.records.len() as u32;
+        self.records.push(record);
+        self.link(at);
+    }
+
+    fn unlink(&mut self, at: u32) {
+        let records = &self.records;
+        if let Ok(entry) = self
+            .ids
+            .find_entry(Self::hash_of(records, at), |other| *other == at)
+        {
+            entry.remove();
+        }
+        match folded_hash(records[at as usize].name()) {
+            Some(hash) => {
+                if let Ok(entry) = self.names.find_entry(hash, |other| *other == at) {
+                    entry.remove();
+                }
+            }
+            None => self.odd.retain(|other| *other != at),
+        }
+    }
+
+    fn link(&mut self, at: u32) {
+        let records = &self.records;
+        self.ids
+            .insert_unique(Self::hash_of(records, at), at, |at| {
+                Self::hash_of(records, *at)
+            });
+        match folded_hash(records[at as usize].name()) {
+            Some(hash) => {
+                self.names
+                    .insert_unique(hash, at, |at| Self::name_hash_of(records, *at));
+            }
+            None => self.odd.push(at),
+        }
+    }
+
+    fn remove(&mut self, id: &R::Id) {
+        let Some(at) = self.position(id) else { return };
+        let last = self.records.len() as u32 - 1;
+        self.unlink(at);
+        if at != last {
+            self.unlink(last);
+        }
+        self.records.swap_remove(at as usize);
+        if at != last {
+            self.link(at);
+        }
+    }
+
+    fn find<'a, 'b>(
+        &'a self,
+        codec: NameCodec,
+        segment: &'b str,
+    ) -> impl Iterator<Item = &'a R> + use<'a, 'b, R> {
+        let hash = folded_hash(segment);
+        let indexed = hash.into_iter().flat_map(|hash| self.names.iter_hash(hash));
+        // A segment in digits may stand for any name.
+        let all = if hash.is_none() {
+            0..self.records.len() as u32
+        } else {
+            0..0
+        };
+        indexed
+            .copied()
+            .chain(self.odd.iter().copied().filter(move |_| hash.is_some()))
+            .chain(all)
+            .map(|at| &self.records[at as usize])
+            .filter(move |record| codec.to_segment(record.name()) == segment)
+    }
+}
+
 /// The files and sub-folders of a folder.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
-    files: HashMap<String, FileRecord>,
-    folders: HashMap<i64, FolderRecord>,
-    /// Where a name is the same stored and decoded: from name to identity.
-    plain_files: HashMap<String, Vec<String>>,
-    plain_folders: HashMap<String, Vec<i64>>,
-    /// All others: their names are decoded at every look-up, because what they
-    /// decode to depends on the remote.
-    odd_files: Vec<String>,
-    odd_folders: Vec<i64>,
-}
-
-/// Whether a stored name decodes to itself under every mask: no character
-/// that any mask replaces, or replaces something with.
-fn is_plain(name: &str) -> bool {
-    let special = |character: char| {
-        matches!(character,
-            '\0'..='\x1f' | '\x7f' | '/' | '\u{201B}' | '\u{2205}' | '\u{2400}'..='\u{2426}' | '\u{FF00}'..='\u{FF5F}')
-    };
-    !name.is_empty() && name != "." && name != ".." && !name.contains(special)
+    files: Index<FileRecord>,
+    folders: Index<FolderRecord>,
 }
 
 impl Content {
@@ -116,6 +341,7 @@ impl Content {
         for folder in folders {
             content.add_folder(folder);
         }
+        content.files.records.reserve_exact(files.len());
         for file in files {
             content.add_file(file);
         }
@@ -124,7 +350,7 @@ impl Content {
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.files.len() + self.folders.len()
+        self.files.records.len() + self.folders.records.len()
     }
 
     /// Whether there is none.
@@ -134,103 +360,52 @@ impl Content {
 
     /// All files, in no order.
     pub fn files(&self) -> impl Iterator<Item = &FileRecord> {
-        self.files.values()
+        self.files.records.iter()
     }
 
     /// All sub-folders, in no order.
     pub fn folders(&self) -> impl Iterator<Item = &FolderRecord> {
-        self.folders.values()
+        self.folders.records.iter()
     }
 
-    /// The files with this decoded name, the newest first.
+    /// The files with this decoded name, the newest first; among those of one
+    /// second the order is fixed all the same, because everybody must mean the
+    /// same file.
     pub fn find_files(&self, codec: NameCodec, segment: &str) -> Vec<&FileRecord> {
-        let plain = self.plain_files.get(segment).into_iter().flatten();
-        let odd = self.odd_files.iter();
-        let mut found: Vec<_> = plain
-            .chain(odd)
-            .filter_map(|url| self.files.get(url))
-            .filter(|file| codec.to_segment(&file.name) == segment)
-            .collect();
-        sort_newest_first(&mut found);
+        let mut found: Vec<_> = self.files.find(codec, segment).collect();
+        found.sort_by(|left, right| (right.time, &right.url).cmp(&(left.time, &left.url)));
         found
     }
 
     /// The folder with this decoded name; the one with the smallest id if
     /// there are several, so that all agree on it ([API §J2]).
     pub fn find_folder(&self, codec: NameCodec, segment: &str) -> Option<&FolderRecord> {
-        let plain = self.plain_folders.get(segment).into_iter().flatten();
-        plain
-            .chain(&self.odd_folders)
-            .filter_map(|id| self.folders.get(id))
-            .filter(|folder| codec.to_segment(&folder.name) == segment)
+        self.folders
+            .find(codec, segment)
             .min_by_key(|folder| folder.id)
     }
 
     pub(super) fn add_file(&mut self, file: FileRecord) {
-        self.remove_file(&file.url);
-        if is_plain(&file.name) {
-            self.plain_files
-                .entry(file.name.clone())
-                .or_default()
-                .push(file.url.clone());
-        } else {
-            self.odd_files.push(file.url.clone());
-        }
-        self.files.insert(file.url.clone(), file);
+        self.files.add(file);
     }
 
     pub(super) fn remove_file(&mut self, url: &str) {
-        let Some(file) = self.files.remove(url) else {
-            return;
-        };
-        match self.plain_files.get_mut(&file.name) {
-            Some(urls) => {
-                urls.retain(|other| other != url);
-                if urls.is_empty() {
-                    self.plain_files.remove(&file.name);
-                }
-            }
-            None => self.odd_files.retain(|other| other != url),
-        }
+        self.files.remove(url);
     }
 
     pub(super) fn add_folder(&mut self, folder: FolderRecord) {
-        self.remove_folder(folder.id);
-        if is_plain(&folder.name) {
-            self.plain_folders
-                .entry(folder.name.clone())
-                .or_default()
-                .push(folder.id);
-        } else {
-            self.odd_folders.push(folder.id);
-        }
-        self.folders.insert(folder.id, folder);
+        self.folders.add(folder);
     }
 
     pub(super) fn remove_folder(&mut self, id: i64) {
-        let Some(folder) = self.folders.remove(&id) else {
-            return;
-        };
-        match self.plain_folders.get_mut(&folder.name) {
-            Some(ids) => {
-                ids.retain(|other| *other != id);
-                if ids.is_empty() {
-                    self.plain_folders.remove(&folder.name);
-                }
-            }
-            None => self.odd_folders.retain(|other| *other != id),
-        }
+        self.folders.remove(&id);
     }
-}
-
-/// The newest first; among those of one second the order is fixed all the
-/// same, because everybody must mean the same file.
-pub(crate) fn sort_newest_first(files: &mut [&FileRecord]) {
-    files.sort_by(|left, right| (right.time, &right.url).cmp(&(left.time, &left.url)));
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::encoding::Mask;
 
@@ -240,8 +415,8 @@ mod tests {
             name: name.into(),
             size: 1,
             time: Some(time),
-            whirlpool: String::new(),
-            content_type: String::new(),
+            whirlpool: None,
+            content_type: shared_type(""),
             password: false,
             acl: false,
             cdn: false,
@@ -258,7 +433,7 @@ mod tests {
             content
                 .find_files(codec, "a$b")
                 .iter()
-                .map(|file| file.url.clone())
+                .map(|file| file.url.to_string())
                 .collect()
         };
         assert_eq!(
@@ -283,5 +458,40 @@ mod tests {
         let content = Content::new(vec![folder(9), folder(7), folder(8)], Vec::new());
         assert_eq!(content.find_folder(codec, "x").unwrap().id, 7);
         assert_eq!(content.len(), 3);
+    }
+
+    #[test]
+    fn checksums_keep_their_digits() {
+        let hex = "0123456789abcdef".repeat(8);
+        assert_eq!(Whirlpool::from_hex(&hex).unwrap().to_hex(), hex);
+        assert_eq!(Whirlpool::from_hex("12"), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// The index finds exactly what a walk over all names finds, under
+        /// any mask, also after removals.
+        #[test]
+        fn the_index_agrees_with_a_walk(
+            names in proptest::collection::vec("[a$＄‛/／ ␠.．4F1\u{1}␁é:：]{1,4}", 1..12),
+            removed in proptest::collection::vec(any::<proptest::sample::Index>(), 0..4),
+            bits in any::<u32>(),
+        ) {
+            let codec = NameCodec::new(Mask::from_bits(u64::from(bits)));
+            let mut content = Content::default();
+            for (number, name) in names.iter().enumerate() {
+                content.add_file(file(&format!("u{number}"), name, number as i64));
+            }
+            for index in &removed {
+                content.remove_file(&format!("u{}", index.index(names.len())));
+            }
+            for name in &names {
+                let segment = codec.to_segment(name);
+                let mut walked: Vec<_> = content.files().filter(|file| codec.to_segment(&file.name) == segment).collect();
+                walked.sort_by_key(|file| std::cmp::Reverse(file.time));
+                prop_assert_eq!(content.find_files(codec, &segment), walked);
+            }
+        }
     }
 }

@@ -3,23 +3,29 @@
 //! A folder is listed when somebody needs it and nobody listed it lately; one
 //! listing serves all that wait for it. Own changes are applied at once, and
 //! stay applied over later listings until those agree: 1Fichier's listings
-//! lag behind its changes ([API §I]).
+//! lag behind its changes ([API §I]). All of it is also on disk, so that a
+//! warm start lists nothing; in memory are the folders used last.
 
 mod content;
+mod node;
+mod store;
 
-use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use tokio::time::Instant;
 
-pub use content::{Content, FileRecord, FolderRecord};
+pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
+pub use store::Store;
 
+use crate::clock::{Clock, Moment};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Client, FolderListing, LISTING_CAP, Scope};
+use node::{Change, State};
+use store::Write;
 
 /// How long an own change stands against listings that do not show it.
 const GRACE: Duration = Duration::from_secs(300);
@@ -29,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(300);
 pub struct Settings {
     /// A folder listed less than this ago is not listed again.
     pub freshness: Duration,
+    /// Nobody else writes to the account: what is known stays true.
+    pub exclusive: bool,
     /// Entries held in memory at the most; the folders used least recently go.
     pub max_entries: usize,
 }
@@ -37,25 +45,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             freshness: Duration::from_secs(300),
-            max_entries: 500_000,
-        }
-    }
-}
-
-/// When 1Fichier was asked.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    at: Instant,
-    /// The same by the clock on the wall.
-    pub time: SystemTime,
-}
-
-impl Moment {
-    /// This moment.
-    pub fn now() -> Self {
-        Self {
-            at: Instant::now(),
-            time: SystemTime::now(),
+            exclusive: false,
+            max_entries: 200_000,
         }
     }
 }
@@ -69,54 +60,30 @@ pub struct Snapshot {
     pub as_of: Moment,
 }
 
-#[derive(Clone, Debug)]
-enum Change {
-    FileAdded(FileRecord),
-    FileRemoved(String),
-    FolderAdded(FolderRecord),
-    FolderRemoved(i64),
-}
-
 type Flight = Shared<BoxFuture<'static, Result<Snapshot>>>;
 type WeakFlight = WeakShared<BoxFuture<'static, Result<Snapshot>>>;
 
-#[derive(Default)]
-struct Node {
-    known: Option<Snapshot>,
-    /// Nobody should trust `known` any more, but it still counts while
-    /// 1Fichier allows no new listing.
-    doubted: bool,
-    changes: Vec<(Instant, Change)>,
-    flight: Option<WeakFlight>,
-    used: u64,
-}
-
-#[derive(Default)]
-struct State {
-    nodes: HashMap<i64, Node>,
-    entries: usize,
-    clock: u64,
-    hits: u64,
-    misses: u64,
-}
-
 /// Counters for people.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Activity {
     /// Folders in memory.
     pub folders: u64,
     /// Entries in memory.
     pub entries: u64,
-    /// Reads answered from memory.
+    /// Reads answered from memory or disk.
     pub hits: u64,
     /// Reads that needed a listing.
     pub misses: u64,
+    /// Why the catalog is not written to disk; `None` when it is.
+    pub problem: Option<String>,
 }
 
 /// The catalog of one account.
 pub struct Catalog {
     client: Arc<Client>,
     settings: Settings,
+    clock: Clock,
+    store: Store,
     state: Mutex<State>,
 }
 
@@ -127,13 +94,31 @@ impl fmt::Debug for Catalog {
 }
 
 impl Catalog {
-    /// An empty catalog that asks through this client.
-    pub fn new(client: Arc<Client>, settings: Settings) -> Arc<Self> {
-        Arc::new(Self {
+    /// The catalog of an account, as far as it is remembered at `path`.
+    /// `account` tells one account from another.
+    ///
+    /// # Errors
+    /// A text for the operator when the database cannot be used at all.
+    pub fn open(
+        path: &Path,
+        account: &str,
+        client: Arc<Client>,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<Arc<Self>, String> {
+        let store = Store::open(path, account)?;
+        for (folder, at) in store.listed_since(clock.now() - Duration::from_secs(60)) {
+            client
+                .budget()
+                .restore_listing(folder, clock.age(Moment::remembered(at)));
+        }
+        Ok(Arc::new(Self {
             client,
             settings,
+            clock,
+            store,
             state: Mutex::default(),
-        })
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -152,27 +137,18 @@ impl Catalog {
         id: i64,
         max_staleness: Option<Duration>,
     ) -> Result<Snapshot> {
+        self.load(id).await;
         let flight = {
             let mut state = self.lock();
-            state.clock += 1;
-            let clock = state.clock;
-            let node = state.nodes.entry(id).or_default();
-            node.used = clock;
-            if let Some(known) = &node.known {
-                let age = known.as_of.at.elapsed();
-                let limit = max_staleness.unwrap_or(self.settings.freshness);
-                let fresh = age <= limit && !node.doubted;
-                if fresh
-                    || self.client.listing_allowed_in(id) > Duration::ZERO
-                        && age < self.settings.freshness
-                {
-                    let known = known.clone();
-                    state.hits += 1;
-                    return Ok(known);
-                }
+            let node = state.touch(id);
+            if let Some(known) = &node.known
+                && self.is_usable(known, node.doubted, id, max_staleness)
+            {
+                let known = known.clone();
+                state.hits += 1;
+                return Ok(known);
             }
-            let running = node.flight.as_ref().and_then(WeakShared::upgrade);
-            match running {
+            match node.flight.as_ref().and_then(WeakShared::upgrade) {
                 Some(flight) => flight,
                 None => {
                     let flight: Flight = Arc::clone(self).list(scope, id).boxed().shared();
@@ -185,6 +161,36 @@ impl Catalog {
         flight.await
     }
 
+    fn is_usable(
+        &self,
+        known: &Snapshot,
+        doubted: bool,
+        id: i64,
+        max_staleness: Option<Duration>,
+    ) -> bool {
+        let age = self.clock.age(known.as_of);
+        let limit = match max_staleness {
+            Some(limit) => limit,
+            None if self.settings.exclusive => Duration::MAX,
+            None => self.settings.freshness,
+        };
+        let trusted = !doubted && age <= limit;
+        // The 30 s between two listings of a folder always win.
+        trusted
+            || (age < self.settings.freshness
+                && self.client.listing_allowed_in(id) > Duration::ZERO)
+    }
+
+    /// Brings a folder from disk to memory.
+    async fn load(&self, id: i64) {
+        if self.lock().touch(id).loaded {
+            return;
+        }
+        let remembered = self.store.load(id).await;
+        self.lock()
+            .remember(id, remembered, &self.clock, self.settings.max_entries);
+    }
+
     /// One listing, on behalf of all that wait. It has no deadline of its own:
     /// each caller stops waiting at its own, and the listing stops when none
     /// is left.
@@ -193,50 +199,29 @@ impl Catalog {
             deadline: None,
             ..scope
         };
-        let as_of = Moment::now();
+        let as_of = self.clock.moment();
         let listing = self.client.list_folder(scope, id).await?;
         let content = complete(listing)?;
-        Ok(self.merge(id, content, as_of))
-    }
-
-    fn merge(&self, id: i64, mut content: Content, as_of: Moment) -> Snapshot {
+        // Memory and disk change in the same order: under the lock.
         let mut state = self.lock();
-        let now = Instant::now();
-        let node = state.nodes.entry(id).or_default();
-        let before = node.known.as_ref().map_or(0, |known| known.content.len());
-        node.changes.retain(|(at, _)| now - *at < GRACE);
-        for (_, change) in &node.changes {
-            change.apply(&mut content);
-        }
-        let after = content.len();
-        let snapshot = Snapshot {
-            content: Arc::new(content),
-            as_of,
-        };
-        node.known = Some(snapshot.clone());
-        node.doubted = false;
-        node.flight = None;
-        state.entries = state.entries + after - before.min(state.entries + after);
-        state.evict(self.settings.max_entries, id);
-        snapshot
+        let snapshot = state.merge(id, content, as_of, self.settings.max_entries);
+        let content = Arc::clone(&snapshot.content);
+        self.store.write(Write::Listing {
+            folder: id,
+            content,
+            at: as_of.time,
+        });
+        Ok(snapshot)
     }
 
     fn change(&self, folder: i64, change: Change) {
         let mut state = self.lock();
-        let node = state.nodes.entry(folder).or_default();
-        let mut difference = 0_isize;
-        if let Some(known) = &mut node.known {
-            let content = Arc::make_mut(&mut known.content);
-            let before = content.len() as isize;
-            change.apply(content);
-            difference = content.len() as isize - before;
-        }
-        node.changes.push((Instant::now(), change));
-        if node.changes.len() > 1_000 {
-            let now = Instant::now();
-            node.changes.retain(|(at, _)| now - *at < GRACE);
-        }
-        state.entries = state.entries.saturating_add_signed(difference);
+        self.store.write(Write::Change {
+            folder,
+            change: change.clone(),
+            at: self.clock.now(),
+        });
+        state.change(folder, change);
     }
 
     /// A file was stored here.
@@ -246,17 +231,19 @@ impl Catalog {
 
     /// A file is gone.
     pub fn file_removed(&self, folder: i64, url: &str) {
-        self.change(folder, Change::FileRemoved(url.to_owned()));
+        self.change(folder, Change::FileRemoved(url.into()));
     }
 
     /// An empty folder was made here.
     pub fn folder_made(&self, parent: i64, folder: FolderRecord) {
+        let (id, as_of) = (folder.id, self.clock.moment());
         let mut state = self.lock();
-        let node = state.nodes.entry(folder.id).or_default();
-        node.known = Some(Snapshot {
+        self.store.write(Write::Listing {
+            folder: id,
             content: Arc::default(),
-            as_of: Moment::now(),
+            at: as_of.time,
         });
+        state.made(id, as_of);
         drop(state);
         self.change(parent, Change::FolderAdded(folder));
     }
@@ -266,43 +253,87 @@ impl Catalog {
         self.change(parent, Change::FolderAdded(folder));
     }
 
-    /// Whether a fresh listing of the folder shows anything in it.
-    pub fn known_full(&self, folder: i64) -> bool {
-        self.lock().nodes.get(&folder).is_some_and(|node| {
-            let known = node
-                .known
-                .as_ref()
-                .filter(|known| known.as_of.at.elapsed() <= self.settings.freshness);
-            !node.doubted && known.is_some_and(|known| !known.content.is_empty())
-        })
-    }
-
     /// A folder is gone.
     pub fn folder_removed(&self, parent: i64, id: i64) {
-        let mut state = self.lock();
-        if let Some(node) = state.nodes.remove(&id) {
-            let entries = node.known.map_or(0, |known| known.content.len());
-            state.entries = state.entries.saturating_sub(entries);
-        }
-        drop(state);
+        self.forget(id);
         self.change(parent, Change::FolderRemoved(id));
+    }
+
+    fn forget(&self, id: i64) {
+        let mut state = self.lock();
+        self.store.write(Write::Forget { folder: id });
+        state.forget(id);
     }
 
     /// What is remembered of the folder was found to be wrong.
     pub fn doubt(&self, folder: i64) {
-        if let Some(node) = self.lock().nodes.get_mut(&folder) {
+        let mut state = self.lock();
+        self.store.write(Write::Doubt { folder });
+        if let Some(node) = state.nodes.get_mut(&folder) {
             node.doubted = true;
         }
+    }
+
+    /// Waits until all changes so far are on disk: what is acknowledged must
+    /// survive a crash.
+    pub async fn settle(&self) {
+        self.store.flush().await;
+    }
+
+    /// Whether a fresh listing of the folder shows anything in it.
+    pub fn known_full(&self, folder: i64) -> bool {
+        let state = self.lock();
+        state.nodes.get(&folder).is_some_and(|node| {
+            let full = node
+                .known
+                .as_ref()
+                .filter(|known| !known.content.is_empty());
+            full.is_some_and(|known| {
+                !node.doubted && self.clock.age(known.as_of) <= self.settings.freshness
+            })
+        })
     }
 
     /// Whether the folder was changed from here so lately that 1Fichier may
     /// not show it yet.
     pub fn changed_lately(&self, folder: i64) -> bool {
-        let now = Instant::now();
         self.lock()
             .nodes
             .get(&folder)
-            .is_some_and(|node| node.changes.iter().any(|(at, _)| now - *at < GRACE))
+            .is_some_and(node::Node::changed_lately)
+    }
+
+    /// Remembers the outcome of a call under its request id.
+    pub fn remember_outcome(&self, request: String, arguments: String, outcome: String) {
+        self.store.write(Write::Outcome {
+            request,
+            arguments,
+            outcome,
+            at: self.clock.now(),
+        });
+    }
+
+    /// The arguments and the outcome of an earlier call with this request id,
+    /// if it was less than half an hour ago.
+    pub async fn outcome(&self, request: &str) -> Option<(String, String)> {
+        const MEMORY: Duration = Duration::from_secs(1_800);
+        let (at, arguments, outcome) = self.store.outcome(request.to_owned()).await?;
+        (self.clock.age(Moment::remembered(at)) < MEMORY).then_some((arguments, outcome))
+    }
+
+    /// Remembers a fact about the account.
+    pub fn remember_fact(&self, name: &str, value: String, at: SystemTime) {
+        self.store.write(Write::Fact {
+            name: name.to_owned(),
+            value,
+            at,
+        });
+    }
+
+    /// A remembered fact, and when it was so.
+    pub fn fact(&self, name: &str) -> Option<(Moment, String)> {
+        let (at, value) = self.store.fact(name)?;
+        Some((Moment::remembered(at), value))
     }
 
     /// Counters for people.
@@ -317,48 +348,7 @@ impl Catalog {
             entries: state.entries as u64,
             hits: state.hits,
             misses: state.misses,
-        }
-    }
-}
-
-impl State {
-    /// Forgets the folders used least recently. What was changed lately stays:
-    /// a new listing would not show it yet.
-    fn evict(&mut self, limit: usize, keep: i64) {
-        if self.entries <= limit {
-            return;
-        }
-        let now = Instant::now();
-        let mut candidates: Vec<_> = self
-            .nodes
-            .iter()
-            .filter(|(id, node)| {
-                **id != keep
-                    && node.known.is_some()
-                    && node.changes.iter().all(|(at, _)| now - *at >= GRACE)
-            })
-            .map(|(id, node)| (node.used, *id))
-            .collect();
-        candidates.sort_unstable();
-        for (_, id) in candidates {
-            if self.entries <= limit - limit / 10 {
-                break;
-            }
-            if let Some(node) = self.nodes.remove(&id) {
-                let entries = node.known.map_or(0, |known| known.content.len());
-                self.entries = self.entries.saturating_sub(entries);
-            }
-        }
-    }
-}
-
-impl Change {
-    fn apply(&self, content: &mut Content) {
-        match self {
-            Self::FileAdded(file) => content.add_file(file.clone()),
-            Self::FileRemoved(url) => content.remove_file(url),
-            Self::FolderAdded(folder) => content.add_folder(folder.clone()),
-            Self::FolderRemoved(id) => content.remove_folder(*id),
+            problem: self.store.problem(),
         }
     }
 }
@@ -371,7 +361,8 @@ fn complete(listing: FolderListing) -> Result<Content> {
         return Err(Error::new(
             Reason::UpstreamProtocol,
             format!(
-                "the folder has {LISTING_CAP} files or more, and 1Fichier lists no more of them; spread them over several folders"
+                "the folder has {LISTING_CAP} files or more, and 1Fichier lists no more of them; \
+                 spread them over several folders"
             ),
         ));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::clock::Clock;
 use crate::encoding::Mask;
 use crate::fichier::{ApiKey, Hosts, Limits};
 
@@ -103,6 +104,10 @@ pub struct ServeArgs {
     )]
     pub freshness: u64,
 
+    /// Nobody else writes to the account: what is known stays true until told otherwise.
+    #[arg(long, env = "PLUTON_FICHIER_EXCLUSIVE")]
+    pub exclusive: bool,
+
     /// Most bytes of uploads that wait in the state directory.
     #[arg(long, env = "PLUTON_FICHIER_SPOOL_BYTES", value_name = "BYTES", default_value_t = 10 << 30)]
     pub spool_bytes: u64,
@@ -167,6 +172,8 @@ pub struct Config {
     pub encoding: Mask,
     /// How long a listed directory counts as known.
     pub freshness: Duration,
+    /// Nobody else writes to the account.
+    pub exclusive: bool,
     /// Most bytes of buffered uploads.
     pub spool_bytes: u64,
     /// Connections to upload nodes.
@@ -177,6 +184,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long transfers may go on after SIGTERM.
     pub shutdown_grace: Duration,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 impl ServeArgs {
@@ -238,11 +247,13 @@ impl ServeArgs {
             remote_name: self.remote_name,
             encoding: self.encoding,
             freshness: Duration::from_secs(self.freshness),
+            exclusive: self.exclusive,
             spool_bytes: self.spool_bytes,
             uploads: self.uploads.into(),
             downloads: self.downloads.into(),
             limits,
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
+            clock: Clock::system(),
         })
     }
 }

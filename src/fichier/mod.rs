@@ -70,6 +70,19 @@ impl ApiKey {
     }
 }
 
+impl ApiKey {
+    /// Tells one account from another without giving the key away.
+    pub fn fingerprint(&self, hosts: &Hosts) -> String {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest(format!("pluton-fichier {} {}", hosts.api(""), self.0));
+        digest
+            .iter()
+            .take(12)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(…)")

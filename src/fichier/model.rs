@@ -1,6 +1,6 @@
 //! What 1Fichier's answers say, checked and in plain types.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Kind};
 use super::lenient::{Flag, Int, List, Text};
@@ -304,7 +304,7 @@ impl RawReport {
 }
 
 /// What user/info tells about the account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserInfo {
     /// Plan: 0 free, 1 Premium, 2 Access, 3 Premium GOLD ([API §19]).
     pub offer: Option<i64>,

@@ -79,6 +79,7 @@ impl Server {
             limits: config.limits,
             catalog: catalog::Settings {
                 freshness: config.freshness,
+                exclusive: config.exclusive,
                 ..catalog::Settings::default()
             },
             uploads: UploadLimits {
@@ -86,10 +87,11 @@ impl Server {
                 ..UploadLimits::default()
             },
             downloads: config.downloads,
+            catalog_dir: state.catalog(),
+            clock: config.clock,
         };
         let spool = SpoolDir::new(state.spool(), config.spool_bytes);
-        let account =
-            Account::new(settings, spool, tasks.clone()).map_err(|error| error.to_string())?;
+        let account = Account::open(settings, spool, tasks.clone())?;
         let remotes = Remotes::new(vec![Remote::new(
             &config.remote_name,
             account,

@@ -46,6 +46,11 @@ impl StateDir {
             .map_err(failed)?;
         // Writing is what it is for: find out now.
         tempfile::tempfile_in(path.join("spool")).map_err(failed)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path.join("catalog"))
+            .map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path,
@@ -58,6 +63,11 @@ impl StateDir {
             )),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
+    }
+
+    /// Where the catalogs are kept.
+    pub fn catalog(&self) -> PathBuf {
+        self.path.join("catalog")
     }
 
     /// Where uploads are buffered.

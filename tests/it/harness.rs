@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
+use pluton_fichier::clock::Clock;
 use pluton_fichier::config::{Config, Listen, Upstream};
 use pluton_fichier::emulator::{self, Control, DEMO_API_KEY, Emulator};
 use pluton_fichier::encoding::Mask;
@@ -62,6 +63,8 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
         remote_name: "fichier".to_owned(),
         encoding: Mask::FICHIER,
         freshness: Duration::from_secs(300),
+        exclusive: false,
+        clock: Clock::virtual_time(),
         spool_bytes: 1 << 30,
         uploads: 4,
         downloads: 16,

@@ -1,0 +1,205 @@
+//! The folders in memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::content::{Content, FileRecord, FolderRecord};
+use super::store::Remembered;
+use super::{GRACE, Snapshot, WeakFlight};
+use crate::clock::{Clock, Moment};
+
+/// An own change of a folder's content. Applying it twice is the same as once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Change {
+    FileAdded(FileRecord),
+    FileRemoved(Box<str>),
+    FolderAdded(FolderRecord),
+    FolderRemoved(i64),
+}
+
+impl Change {
+    pub(super) fn apply(&self, content: &mut Content) {
+        match self {
+            Self::FileAdded(file) => content.add_file(file.clone()),
+            Self::FileRemoved(url) => content.remove_file(url),
+            Self::FolderAdded(folder) => content.add_folder(folder.clone()),
+            Self::FolderRemoved(id) => content.remove_folder(*id),
+        }
+    }
+}
+
+/// One folder.
+#[derive(Default)]
+pub(super) struct Node {
+    /// What is on disk was read.
+    pub(super) loaded: bool,
+    pub(super) known: Option<Snapshot>,
+    /// Nobody should trust `known` any more, but it still counts while
+    /// 1Fichier allows no new listing.
+    pub(super) doubted: bool,
+    changes: Vec<(Instant, Change)>,
+    pub(super) flight: Option<WeakFlight>,
+    used: u64,
+}
+
+impl Node {
+    pub(super) fn changed_lately(&self) -> bool {
+        self.changes.iter().any(|(at, _)| at.elapsed() < GRACE)
+    }
+
+    fn forget_old_changes(&mut self) {
+        self.changes.retain(|(at, _)| at.elapsed() < GRACE);
+    }
+
+    fn entries(&self) -> usize {
+        self.known.as_ref().map_or(0, |known| known.content.len())
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) nodes: HashMap<i64, Node>,
+    pub(super) entries: usize,
+    uses: u64,
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+}
+
+impl State {
+    pub(super) fn touch(&mut self, id: i64) -> &mut Node {
+        self.uses += 1;
+        let node = self.nodes.entry(id).or_default();
+        node.used = self.uses;
+        node
+    }
+
+    /// Takes what was on disk, unless something newer came meanwhile.
+    pub(super) fn remember(
+        &mut self,
+        id: i64,
+        remembered: Remembered,
+        clock: &Clock,
+        limit: usize,
+    ) {
+        let node = self.nodes.entry(id).or_default();
+        if std::mem::replace(&mut node.loaded, true) {
+            return;
+        }
+        let now = Instant::now();
+        let mut changes: Vec<_> = remembered
+            .changes
+            .into_iter()
+            .filter_map(|(at, change)| {
+                let age = clock.age(Moment::remembered(at));
+                // A change from the future keeps its whole grace.
+                let age = if age == Duration::MAX {
+                    Duration::ZERO
+                } else {
+                    age
+                };
+                (age < GRACE).then(|| (now.checked_sub(age).unwrap_or(now), change))
+            })
+            .collect();
+        changes.append(&mut node.changes);
+        node.changes = changes;
+        if node.known.is_none()
+            && let Some((mut content, at)) = remembered.content
+        {
+            for (_, change) in &node.changes {
+                change.apply(&mut content);
+            }
+            self.entries += content.len();
+            node.known = Some(Snapshot {
+                content: Arc::new(content),
+                as_of: Moment::remembered(at),
+            });
+        }
+        self.evict(limit, id);
+    }
+
+    /// Takes a listing; own changes of late overlay it.
+    pub(super) fn merge(
+        &mut self,
+        id: i64,
+        mut content: Content,
+        as_of: Moment,
+        limit: usize,
+    ) -> Snapshot {
+        let node = self.nodes.entry(id).or_default();
+        let before = node.entries();
+        node.forget_old_changes();
+        for (_, change) in &node.changes {
+            change.apply(&mut content);
+        }
+        let after = content.len();
+        let snapshot = Snapshot {
+            content: Arc::new(content),
+            as_of,
+        };
+        node.known = Some(snapshot.clone());
+        node.doubted = false;
+        node.flight = None;
+        self.entries = self.entries.saturating_sub(before) + after;
+        self.evict(limit, id);
+        snapshot
+    }
+
+    /// A folder was made: it is empty.
+    pub(super) fn made(&mut self, id: i64, as_of: Moment) {
+        let node = self.touch(id);
+        node.loaded = true;
+        node.known = Some(Snapshot {
+            content: Arc::default(),
+            as_of,
+        });
+    }
+
+    pub(super) fn change(&mut self, folder: i64, change: Change) {
+        let node = self.nodes.entry(folder).or_default();
+        let before = node.entries();
+        if let Some(known) = &mut node.known {
+            change.apply(Arc::make_mut(&mut known.content));
+        }
+        let after = node.entries();
+        node.changes.push((Instant::now(), change));
+        if node.changes.len() % 1_000 == 0 {
+            node.forget_old_changes();
+        }
+        self.entries = (self.entries + after).saturating_sub(before);
+    }
+
+    pub(super) fn forget(&mut self, id: i64) {
+        if let Some(node) = self.nodes.remove(&id) {
+            self.entries = self.entries.saturating_sub(node.entries());
+        }
+    }
+
+    /// Forgets the folders used least recently: they are on disk. What is
+    /// being listed stays.
+    fn evict(&mut self, limit: usize, keep: i64) {
+        // Folders without entries need memory too.
+        if self.entries + self.nodes.len() <= limit {
+            return;
+        }
+        let mut candidates: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(id, node)| {
+                **id != keep && node.flight.is_none() && !node.doubted && !node.changed_lately()
+            })
+            .map(|(id, node)| (node.used, *id))
+            .collect();
+        candidates.sort_unstable();
+        for (_, id) in candidates {
+            if self.entries + self.nodes.len() <= limit - limit / 10 {
+                break;
+            }
+            self.forget(id);
+        }
+    }
+}

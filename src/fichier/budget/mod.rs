@@ -1,0 +1,352 @@
+//! The request budget of one account: every `/v1` call asks here first.
+//!
+//! 1Fichier allows 3 calls a second, one listing of a folder in 30 seconds,
+//! about one listing of any folder in 3 seconds, and locks the account when
+//! more come ([API §1.1]). All remotes and clients of an account share one
+//! budget, so that their sum stays below.
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::{Error, Kind};
+use state::{BAN_PAUSE, Pause, State, Waiter};
+
+/// What goes first when several calls wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Reads, and what others wait for.
+    Read,
+    /// Uploads and other changes.
+    Upload,
+    /// Deletions.
+    Delete,
+    /// What nobody waits for.
+    Background,
+}
+
+impl Priority {
+    /// The name in GetActivity.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Upload => "upload",
+            Self::Delete => "delete",
+            Self::Background => "background",
+        }
+    }
+}
+
+/// On whose behalf a call is made: how urgent, and until when.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// What goes first.
+    pub priority: Priority,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+}
+
+impl Scope {
+    /// A call without a deadline of its own; it still waits no longer than
+    /// [`MAX_WAIT`].
+    pub fn new(priority: Priority) -> Self {
+        Self {
+            priority,
+            deadline: None,
+        }
+    }
+
+    /// The same with another priority.
+    #[must_use]
+    pub fn with_priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+}
+
+/// Which of 1Fichier's rules a call falls under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    Call,
+    /// A listing of this folder.
+    Listing(i64),
+    UserInfo,
+}
+
+/// The longest that a call waits for the budget.
+pub const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// What the budget allows. The defaults are the documented limits with a
+/// margin for clocks and network jitter.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Calls a second at the most; `None` removes every rule (tests of
+    /// throughput, emulators without limits).
+    pub calls_per_second: Option<f64>,
+    /// Between two listings of one folder.
+    pub folder_listing: Duration,
+    /// Between two listings of any folders, in the long run.
+    pub any_listing: Duration,
+    /// Listings that may come at once after a pause.
+    pub listing_burst: u32,
+    /// Between two questions about the account.
+    pub user_info: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls_per_second: Some(3.0),
+            folder_listing: Duration::from_millis(30_500),
+            any_listing: Duration::from_millis(3_100),
+            listing_burst: 4,
+            user_info: Duration::from_secs(301),
+        }
+    }
+}
+
+impl Limits {
+    /// No limit at all.
+    pub fn none() -> Self {
+        Self {
+            calls_per_second: None,
+            ..Self::default()
+        }
+    }
+}
+
+/// A place in the budget: one call may be made now.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    granted: Instant,
+}
+
+type Grant = Result<Permit, Error>;
+
+/// What the budget is doing, for people.
+#[derive(Clone, Debug, Default)]
+pub struct Activity {
+    /// Calls a second that are allowed now.
+    pub calls_per_second: f64,
+    /// Calls of the last minute, by endpoint.
+    pub calls_last_minute: BTreeMap<&'static str, u64>,
+    /// How long the account stays locked, and what 1Fichier said.
+    pub locked: Option<(Duration, String)>,
+    /// Calls that wait, by priority.
+    pub queued: BTreeMap<&'static str, u64>,
+    /// Flood answers so far.
+    pub floods: u64,
+}
+
+/// The request budget of one account.
+pub struct Budget {
+    shared: Arc<Shared>,
+    pauses: watch::Sender<()>,
+    dispatcher: OnceLock<AbortOnDropHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").finish_non_exhaustive()
+    }
+}
+
+impl Budget {
+    /// A budget that nothing was taken from yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(State::new(limits)),
+                changed: Notify::new(),
+            }),
+            pauses: watch::Sender::new(()),
+            dispatcher: OnceLock::new(),
+        }
+    }
+
+    /// Waits until the call may be made. Dropping the future gives the place
+    /// in the queue up.
+    ///
+    /// # Errors
+    /// At once when the wait cannot fit the deadline, or [`MAX_WAIT`].
+    pub(crate) async fn acquire(&self, scope: Scope, rule: Rule, endpoint: &'static str) -> Grant {
+        let now = Instant::now();
+        let deadline = scope.deadline.unwrap_or(now + MAX_WAIT).min(now + MAX_WAIT);
+        let receiver = {
+            let mut state = self.shared.lock();
+            let ahead = state.waiters.range(..(scope.priority, u64::MAX)).count();
+            state.check(endpoint, rule, deadline, ahead, now)?;
+            let (grant, receiver) = oneshot::channel();
+            let id = state.next_waiter;
+            state.next_waiter += 1;
+            state.waiters.insert(
+                (scope.priority, id),
+                Waiter {
+                    rule,
+                    endpoint,
+                    deadline,
+                    grant,
+                },
+            );
+            receiver
+        };
+        self.dispatcher.get_or_init(|| {
+            AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::clone(&self.shared))))
+        });
+        self.shared.changed.notify_one();
+        receiver.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                endpoint,
+                Kind::NotSent,
+                "the server is stopping",
+            ))
+        })
+    }
+
+    /// Tells how the call ended. A failed listing may be repeated before its
+    /// 30 seconds are over: a first repeat is tolerated ([API §1.1]).
+    pub(crate) fn report(&self, permit: &Permit, rule: Rule, outcome: Result<(), &Error>) {
+        let mut state = self.shared.lock();
+        let now = Instant::now();
+        match outcome {
+            Ok(()) => state.succeeded(permit),
+            Err(error) => match error.kind() {
+                Kind::Flood => state.locked(permit, error, None, now),
+                Kind::Banned => state.locked(permit, error, Some(BAN_PAUSE), now),
+                Kind::Broken | Kind::Server | Kind::Malformed | Kind::NotSent => {
+                    if let Rule::Listing(folder) = rule {
+                        state.folders.remove(&folder);
+                    }
+                }
+                // A refusal is an answer: the limits were respected.
+                _ => state.succeeded(permit),
+            },
+        }
+        drop(state);
+        self.shared.changed.notify_one();
+        self.pauses.send_replace(());
+    }
+
+    /// What it is doing now.
+    pub fn activity(&self) -> Activity {
+        let mut state = self.shared.lock();
+        let now = Instant::now();
+        state.prune(now);
+        let mut calls_last_minute = BTreeMap::new();
+        for (_, endpoint) in &state.minute {
+            *calls_last_minute.entry(*endpoint).or_insert(0) += 1;
+        }
+        let mut queued = BTreeMap::new();
+        for ((priority, _), waiter) in &state.waiters {
+            if !waiter.grant.is_closed() {
+                *queued.entry(priority.as_str()).or_insert(0) += 1;
+            }
+        }
+        Activity {
+            calls_per_second: state.rate,
+            calls_last_minute,
+            locked: state
+                .pause
+                .as_ref()
+                .map(|pause| (pause.until - now, pause.text.clone())),
+            queued,
+            floods: state.floods,
+        }
+    }
+
+    /// Says when an earlier run listed a folder.
+    pub fn restore_listing(&self, folder: i64, age: Duration) {
+        if let Some(at) = Instant::now().checked_sub(age) {
+            self.shared.lock().folders.insert(folder, at);
+        }
+    }
+
+    /// Goes on with a lock that an earlier run met.
+    pub fn restore_lock(&self, remaining: Duration, text: &str) {
+        let now = Instant::now();
+        self.shared.lock().pause = Some(Pause {
+            since: now,
+            until: now + remaining.min(BAN_PAUSE),
+            kind: Kind::Flood,
+            text: text.to_owned(),
+        });
+    }
+
+    /// Tells of each lock as it begins: how long it lasts, and what 1Fichier
+    /// said.
+    pub fn locks(&self) -> watch::Receiver<()> {
+        self.pauses.subscribe()
+    }
+
+    /// Refuses at once what could not be in time, were it asked for now.
+    ///
+    /// # Errors
+    /// When a lock lasts longer than the caller waits.
+    pub fn check(&self, scope: Scope) -> Result<(), Error> {
+        let now = Instant::now();
+        let deadline = scope.deadline.unwrap_or(now + MAX_WAIT).min(now + MAX_WAIT);
+        let mut state = self.shared.lock();
+        state.prune(now);
+        match &state.pause {
+            Some(pause) if pause.until > deadline => {
+                Err(state.too_late("queue", pause.until - now))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends when a lock begins that lasts longer than the caller waits: the
+    /// caller can be told at once instead of at its deadline.
+    pub async fn locked_out(&self, scope: Scope) -> Error {
+        let mut pauses = self.pauses.subscribe();
+        loop {
+            if let Err(error) = self.check(scope) {
+                return error;
+            }
+            if pauses.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// How long until a listing of the folder is allowed.
+    pub(crate) fn listing_allowed_in(&self, folder: i64) -> Duration {
+        let state = self.shared.lock();
+        let now = Instant::now();
+        state
+            .allowed_at(Rule::Listing(folder), now)
+            .saturating_duration_since(now)
+    }
+}
+
+async fn dispatch(shared: Arc<Shared>) {
+    loop {
+        let next = shared.lock().grant(Instant::now());
+        match next {
+            Some(at) => tokio::select! {
+                () = tokio::time::sleep_until(at) => {}
+                () = shared.changed.notified() => {}
+            },
+            None => shared.changed.notified().await,
+        }
+    }
+}
