@@ -2,6 +2,7 @@
 //! speak to clients, and the 1Fichier client.
 
 mod about;
+mod activity;
 mod connection;
 mod delete;
 mod directories;
@@ -10,6 +11,8 @@ mod list;
 mod path;
 mod put;
 mod read;
+mod refresh;
+mod relocate;
 mod replay;
 mod resolve;
 
@@ -24,6 +27,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use about::Quota;
+pub use activity::AccountActivity;
 pub use connection::{Check, CheckState};
 pub use delete::DeleteTarget;
 pub use entry::{Entry, EntryKind};
@@ -31,13 +35,15 @@ pub use list::{ListOptions, Listing, Page};
 pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
 pub use put::{Begun, PutOptions, PutSession, Stored, WriteMode};
 pub use read::{ByteRange, HashValue, Read, ReadOptions, Resolved};
+pub use refresh::Refreshed;
+pub use relocate::RelocateOptions;
 
 use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::encoding::{Mask, NameCodec};
 use crate::error::{Error, Result};
 use crate::fichier::{ApiKey, Client, Hosts, Limits, Scope};
-use crate::transfer::{Downloads, SpoolDir, UploadLimits, Uploads};
+use crate::transfer::{Batches, Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
 
 /// Files larger than this stream straight through instead of being buffered.
 pub const STREAM_FROM: u64 = 16 << 20;
@@ -77,6 +83,8 @@ pub struct Account {
     catalog: Arc<Catalog>,
     uploads: Arc<Uploads>,
     downloads: Arc<Downloads>,
+    batches: Arc<Batches>,
+    tracker: Tracker,
     spool: Arc<SpoolDir>,
     locks: Locks,
     clock: Clock,
@@ -112,6 +120,8 @@ impl Account {
             catalog,
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
             downloads: Downloads::new(Arc::clone(&client), settings.downloads),
+            batches: Batches::new(Arc::clone(&client)),
+            tracker: Tracker::default(),
             client,
             spool,
             locks: Locks::default(),

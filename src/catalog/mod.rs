@@ -181,6 +181,15 @@ impl Catalog {
                 && self.client.listing_allowed_in(id) > Duration::ZERO)
     }
 
+    /// What is remembered of a folder, whatever its age. Lists nothing.
+    pub async fn peek(&self, id: i64) -> Option<Snapshot> {
+        self.load(id).await;
+        self.lock()
+            .nodes
+            .get(&id)
+            .and_then(|node| node.known.clone())
+    }
+
     /// Brings a folder from disk to memory.
     async fn load(&self, id: i64) {
         if self.lock().touch(id).loaded {

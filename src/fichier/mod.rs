@@ -23,11 +23,11 @@ pub use budget::{Activity, Budget, Limits, MAX_WAIT, Priority, Scope};
 pub use download::Download;
 pub use error::{Error, Kind};
 pub use hosts::Hosts;
-pub use model::{FileItem, FolderListing, Removal, StoredFile, SubFolder, UserInfo};
+pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder, UserInfo};
 pub use upload::{Emission, Node, Report};
 
-use budget::Rule;
-use model::{Envelope, RawListing, RawMkdir, RawRemoval, RawToken, RawUploadServer, RawUser};
+use budget::{Permit, Rule};
+use model::{Envelope, RawBatch, RawListing, RawMkdir, RawToken, RawUploadServer, RawUser};
 
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
@@ -94,6 +94,23 @@ impl fmt::Debug for ApiKey {
 enum Repeat {
     Safe,
     Unsafe,
+}
+
+/// A turn to make one call. Taken early, it lets a batch gather while it waits
+/// for the budget.
+#[derive(Debug)]
+pub struct Turn {
+    scope: Scope,
+    permit: Option<Permit>,
+}
+
+impl From<Scope> for Turn {
+    fn from(scope: Scope) -> Self {
+        Self {
+            scope,
+            permit: None,
+        }
+    }
 }
 
 /// A client for one account.
@@ -201,26 +218,76 @@ impl Client {
         Ok(())
     }
 
+    /// Waits for the turn to make a call.
+    pub async fn turn(&self, scope: Scope, endpoint: &'static str) -> Result<Turn, Error> {
+        let permit = self.budget.acquire(scope, Rule::Call, endpoint).await?;
+        Ok(Turn {
+            scope,
+            permit: Some(permit),
+        })
+    }
+
     /// Removes files; at most [`BATCH`] of them.
-    pub async fn remove_files(&self, scope: Scope, urls: &[String]) -> Result<Removal, Error> {
+    pub async fn remove_files(
+        &self,
+        turn: impl Into<Turn>,
+        urls: &[String],
+    ) -> Result<Batch, Error> {
         let files: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
         let body = json!({"files": files});
-        let raw: RawRemoval = self
-            .call(scope, Rule::Call, "file/rm", &body, Repeat::Safe)
+        let raw: RawBatch = self
+            .call(turn, Rule::Call, "file/rm", &body, Repeat::Safe)
             .await?;
-        Ok(Removal {
-            removed: raw
-                .removed
-                .0
-                .and_then(|removed| u64::try_from(removed).ok()),
-            urls: raw
-                .urls
-                .into_vec()
-                .into_iter()
-                .filter_map(|url| url.0)
-                .map(|url| model::canonical_url(&url).to_owned())
-                .collect(),
-        })
+        Ok(raw.check(urls))
+    }
+
+    /// Moves files to a folder; at most [`BATCH`] of them. A new name is for
+    /// one file, and only when its folder changes ([API §10]).
+    pub async fn move_files(
+        &self,
+        turn: impl Into<Turn>,
+        urls: &[String],
+        destination: i64,
+        rename: Option<&str>,
+    ) -> Result<Batch, Error> {
+        let mut body = json!({"urls": urls, "destination_folder_id": destination});
+        if let Some(name) = rename {
+            body["rename"] = name.into();
+        }
+        let raw: RawBatch = self
+            .call(turn, Rule::Call, "file/mv", &body, Repeat::Unsafe)
+            .await?;
+        Ok(raw.check(urls))
+    }
+
+    /// Copies files to a folder; at most [`BATCH`] of them. A new name is for
+    /// one file.
+    pub async fn copy_files(
+        &self,
+        turn: impl Into<Turn>,
+        urls: &[String],
+        destination: i64,
+        rename: Option<&str>,
+    ) -> Result<Batch, Error> {
+        let mut body = json!({"urls": urls, "folder_id": destination});
+        if let Some(name) = rename {
+            body["rename"] = name.into();
+        }
+        let raw: RawBatch = self
+            .call(turn, Rule::Call, "file/cp", &body, Repeat::Unsafe)
+            .await?;
+        Ok(raw.check(urls))
+    }
+
+    /// Gives a file a new name in its folder; returns its URL afterwards.
+    pub async fn rename_file(&self, scope: Scope, url: &str, name: &str) -> Result<String, Error> {
+        const ENDPOINT: &str = "file/rename";
+        let body = json!({"urls": [{"url": url, "filename": name}]});
+        let raw: RawBatch = self
+            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe)
+            .await?;
+        let unchanged = || Error::new(ENDPOINT, Kind::NoChange, "1Fichier did not rename the file");
+        raw.renamed(url).ok_or_else(unchanged)
     }
 
     /// Whether a file exists. Costly: many such questions lead to a ban
@@ -288,16 +355,20 @@ impl Client {
 
     async fn call<T: serde::de::DeserializeOwned>(
         &self,
-        scope: Scope,
+        turn: impl Into<Turn>,
         rule: Rule,
         endpoint: &'static str,
         body: &Value,
         repeat: Repeat,
     ) -> Result<T, Error> {
+        let Turn { scope, mut permit } = turn.into();
         let mut attempt = 0;
         loop {
             self.check_key()?;
-            let permit = self.budget.acquire(scope, rule, endpoint).await?;
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => self.budget.acquire(scope, rule, endpoint).await?,
+            };
             let outcome = self
                 .exchange(endpoint, body)
                 .await
