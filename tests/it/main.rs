@@ -8,5 +8,6 @@
     reason = "a test fails by panicking"
 )]
 
+mod bad_input;
 mod harness;
 mod operations;
