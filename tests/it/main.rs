@@ -9,5 +9,7 @@
 )]
 
 mod bad_input;
+mod discovery;
 mod harness;
 mod operations;
+mod streams;
