@@ -8,5 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod bad_input;
+mod discovery;
 mod harness;
 mod operations;
+mod streams;
