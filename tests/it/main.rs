@@ -12,4 +12,5 @@ mod bad_input;
 mod discovery;
 mod harness;
 mod operations;
+mod persistence;
 mod streams;
