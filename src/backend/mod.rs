@@ -34,7 +34,7 @@ pub use entry::{Entry, EntryKind};
 pub use list::{ListOptions, Listing, Page};
 pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
 pub use put::{Begun, PutOptions, PutSession, Stored, WriteMode};
-pub use read::{ByteRange, HashValue, Read, ReadOptions, Resolved};
+pub use read::{ByteRange, HashValue, Piece, Read, ReadOptions, Resolved};
 pub use refresh::Refreshed;
 pub use relocate::RelocateOptions;
 
@@ -144,7 +144,10 @@ fn keep_budget(client: Arc<Client>, catalog: Arc<Catalog>, clock: Clock) -> Abor
     {
         budget.restore_lock(remaining, &text);
     }
-    if catalog.fact(CALL).is_some_and(|(at, _)| clock.age(at) < Duration::from_secs(3)) {
+    if catalog
+        .fact(CALL)
+        .is_some_and(|(at, _)| clock.age(at) < Duration::from_secs(3))
+    {
         budget.restore_calls();
     }
     let mut calls = budget.calls();

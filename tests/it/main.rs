@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod batches;
 mod discovery;
 mod harness;
 mod operations;
