@@ -7,6 +7,7 @@ mod connection;
 mod delete;
 mod directories;
 mod entry;
+mod in_use;
 mod list;
 mod path;
 mod put;
@@ -87,6 +88,7 @@ pub struct Account {
     tracker: Tracker,
     spool: Arc<SpoolDir>,
     locks: Locks,
+    in_use: in_use::FoldersInUse,
     clock: Clock,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
@@ -125,6 +127,7 @@ impl Account {
             client,
             spool,
             locks: Locks::default(),
+            in_use: in_use::FoldersInUse::default(),
             clock: settings.clock,
             user: tokio::sync::Mutex::new(user),
             tasks,

@@ -35,12 +35,13 @@ const SERVICE: &str = "pluton.storage.v1.StorageBackend";
 /// works without.
 const CATALOG_HEALTH: &str = "pluton-fichier.catalog";
 const CATALOG_CHECK: Duration = Duration::from_secs(10);
-// What an unread stream may hold. All streams of a connection together may
-// hold more than is ever unread: uploads are read or refused at once.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 32 << 20;
+// What an unread stream may hold. The connection takes that of all its streams
+// together: uploads that wait for a lock or for another call are not read, and
+// must not starve the one that they wait for.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 const MAX_FRAME: u32 = 256 << 10;
-const MAX_STREAMS: u32 = 1_000;
+const MAX_STREAMS: u32 = 256;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// A server that listens.
