@@ -15,7 +15,9 @@ use super::{AtPath, Remote, STREAM_FROM};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
-use crate::transfer::{Algorithm, Checksum, Expected, Hasher, Spool, Streaming};
+use crate::transfer::{
+    Algorithm, Checksum, Direction, Expected, Hasher, Progress, Spool, Streaming,
+};
 
 /// What happens to a file that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -83,6 +85,7 @@ pub struct PutSession {
     sink: Option<Sink>,
     folder: Option<i64>,
     made: Made,
+    progress: Progress,
     /// One call of a request id at a time.
     request: Option<(String, OwnedMutexGuard<()>)>,
 }
@@ -128,6 +131,7 @@ impl Remote {
             sink: None,
             folder: None,
             made: Made::new(),
+            progress: self.track(path, Direction::Upload, options.size),
             request,
             options,
         };
@@ -142,7 +146,7 @@ impl Remote {
     }
 
     /// What stands at the path now must allow the write.
-    async fn check_target(
+    pub(super) async fn check_target(
         &self,
         scope: Scope,
         path: &RemotePath,
@@ -257,6 +261,7 @@ impl PutSession {
     /// the upload node fails.
     pub async fn write(&mut self, data: Bytes) -> Result<()> {
         self.received += data.len() as u64;
+        self.progress.add(data.len());
         match self.options.size {
             Some(size) if self.received > size => return Err(self.size_mismatch(size)),
             None if self.received > MAX_FILE_BYTES => {
@@ -460,9 +465,10 @@ impl PutSession {
                 count = snapshot.content.find_files(remote.codec, segment).len();
             }
         } else {
-            remote
-                .remove_older(scope, folder, &path, segment, &file)
-                .await;
+            // A failure does not fail the write.
+            if let Err(error) = remote.remove_others(scope, folder, segment, &file).await {
+                tracing::warn!(%path, %error, "an older version of a replaced file stays for now");
+            }
         }
         let entry = Entry::file(path.clone(), &file, count);
         if let Some((id, _lock)) = self.request.take() {
@@ -510,40 +516,29 @@ fn record(stored: StoredFile, expected: Expected) -> FileRecord {
 }
 
 impl Remote {
-    /// Removes all older files of a path. The new one is safe already, so a
-    /// failure does not fail the write: the older ones stay as duplicates that
-    /// the next write removes.
-    async fn remove_older(
+    /// Removes all other files of a path. The new one is safe already.
+    ///
+    /// # Errors
+    /// When some of them stay: as duplicates, until the next write.
+    pub(super) async fn remove_others(
         &self,
         scope: Scope,
         folder: i64,
-        path: &RemotePath,
         segment: &str,
         new: &FileRecord,
-    ) {
-        let older: Vec<String> = match self.snapshot(scope, folder, None).await {
-            Ok(snapshot) => snapshot
-                .content
-                .find_files(self.codec, segment)
-                .into_iter()
-                .filter(|file| file.url != new.url)
-                .map(|file| file.url.to_string())
-                .collect(),
-            Err(error) => {
-                tracing::warn!(%path, %error, "older versions of a replaced file could not be looked for");
-                return;
-            }
-        };
-        if older.is_empty() {
-            return;
+    ) -> Result<()> {
+        let snapshot = self.snapshot(scope, folder, None).await?;
+        let others: Vec<String> = snapshot
+            .content
+            .find_files(self.codec, segment)
+            .into_iter()
+            .filter(|file| file.url != new.url)
+            .map(|file| file.url.to_string())
+            .collect();
+        if others.is_empty() {
+            return Ok(());
         }
-        for (url, outcome) in self
-            .remove_urls(scope.with_priority(Priority::Delete), folder, &older)
-            .await
-        {
-            if let Err(error) = outcome {
-                tracing::warn!(%path, %error, url = crate::fichier::shown(&url), "an older version of a replaced file stays for now");
-            }
-        }
+        let scope = scope.with_priority(Priority::Delete);
+        Ok(self.remove_urls(scope, folder, &others).await?)
     }
 }

@@ -9,7 +9,7 @@ use super::{AtPath, MAX_RANGES, Remote};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Kind, Scope};
-use crate::transfer::{Algorithm, Checksum, Hasher, Reader};
+use crate::transfer::{Algorithm, Checksum, Direction, Hasher, Progress, Reader};
 
 /// A part of a file, as asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub struct Read {
     pub ranges: Vec<Resolved>,
     next_range: usize,
     reader: Option<(Reader, u64)>,
+    progress: Progress,
     hasher: Option<Hasher>,
     sent: u64,
 }
@@ -118,6 +119,7 @@ impl Remote {
                 .map(|range| resolve(path, range, file.size))
                 .collect::<Result<_>>()?
         };
+        let ranges_bytes = ranges.iter().map(|range: &Resolved| range.length).sum();
         let hasher = (whole && options.verify && file.whirlpool.is_some())
             .then(|| Hasher::new([Algorithm::Whirlpool]));
         Ok(Read {
@@ -129,6 +131,7 @@ impl Remote {
             ranges,
             next_range: 0,
             reader: None,
+            progress: self.track(path, Direction::Download, Some(ranges_bytes)),
             hasher,
             sent: 0,
         })
@@ -229,6 +232,7 @@ impl Read {
                         let offset = *at;
                         *at += data.len() as u64;
                         self.sent += data.len() as u64;
+                        self.progress.add(data.len());
                         if let Some(hasher) = &mut self.hasher {
                             hasher.update(data.clone()).await;
                         }

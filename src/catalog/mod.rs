@@ -107,6 +107,9 @@ impl Catalog {
         clock: Clock,
     ) -> Result<Arc<Self>, String> {
         let store = Store::open(path, account)?;
+        if store.was_set_aside() {
+            client.budget().restore_unknown();
+        }
         for (folder, at) in store.listed_since(clock.now() - Duration::from_secs(60)) {
             client
                 .budget()
@@ -179,6 +182,15 @@ impl Catalog {
         trusted
             || (age < self.settings.freshness
                 && self.client.listing_allowed_in(id) > Duration::ZERO)
+    }
+
+    /// What is remembered of a folder, whatever its age. Lists nothing.
+    pub async fn peek(&self, id: i64) -> Option<Snapshot> {
+        self.load(id).await;
+        self.lock()
+            .nodes
+            .get(&id)
+            .and_then(|node| node.known.clone())
     }
 
     /// Brings a folder from disk to memory.

@@ -167,7 +167,7 @@ impl State {
         }
         let after = node.entries();
         node.changes.push((Instant::now(), change));
-        if node.changes.len() % 1_000 == 0 {
+        if node.changes.len().is_multiple_of(1_000) {
             node.forget_old_changes();
         }
         self.entries = (self.entries + after).saturating_sub(before);

@@ -82,14 +82,13 @@ impl Error {
         }))
     }
 
-    /// A file that is not there any more.
-    pub fn gone() -> Self {
-        Self::new("file/rm", Kind::NotFound, "the file was gone already")
-    }
-
-    /// 1Fichier said OK to a removal, and did not do it.
-    pub fn unconfirmed() -> Self {
-        Self::new("file/rm", Kind::Refused, "1Fichier did not remove the file")
+    /// 1Fichier said OK, and did nothing.
+    pub fn undone() -> Self {
+        Self::new(
+            "file",
+            Kind::NoChange,
+            "1Fichier did not do what it was asked for",
+        )
     }
 
     pub(crate) fn waiting(mut self, wait: Duration) -> Self {

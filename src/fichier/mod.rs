@@ -11,8 +11,9 @@ mod model;
 mod time;
 mod upload;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -23,11 +24,11 @@ pub use budget::{Activity, Budget, Limits, MAX_WAIT, Priority, Scope};
 pub use download::Download;
 pub use error::{Error, Kind};
 pub use hosts::Hosts;
-pub use model::{FileItem, FolderListing, Removal, StoredFile, SubFolder, UserInfo};
+pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder, UserInfo};
 pub use upload::{Emission, Node, Report};
 
-use budget::Rule;
-use model::{Envelope, RawListing, RawMkdir, RawRemoval, RawToken, RawUploadServer, RawUser};
+use budget::{Permit, Rule};
+use model::{Envelope, RawBatch, RawListing, RawMkdir, RawToken, RawUploadServer, RawUser};
 
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
@@ -43,9 +44,11 @@ pub const MAX_FILE_BYTES: u64 = 300_000_000_000;
 const API_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_ANSWER: usize = 64 << 20;
-/// How long a refused key is not tried again: repeated refusals lead to a ban
-/// ([API §1.1]).
-const KEY_MEMORY: Duration = Duration::from_secs(300);
+/// How long a refused key, or what the plan does not allow, is not tried again:
+/// repeated refusals lead to a ban ([API §1.1]).
+const REFUSAL_MEMORY: Duration = Duration::from_secs(300);
+/// Stands for every endpoint among the refusals.
+const EVERY_CALL: &str = "";
 
 /// The secret that names the account. Never shown.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -96,6 +99,23 @@ enum Repeat {
     Unsafe,
 }
 
+/// A turn to make one call. Taken early, it lets a batch gather while it waits
+/// for the budget.
+#[derive(Debug)]
+pub struct Turn {
+    scope: Scope,
+    permit: Option<Permit>,
+}
+
+impl From<Scope> for Turn {
+    fn from(scope: Scope) -> Self {
+        Self {
+            scope,
+            permit: None,
+        }
+    }
+}
+
 /// A client for one account.
 #[derive(Debug)]
 pub struct Client {
@@ -104,7 +124,8 @@ pub struct Client {
     api: reqwest::Client,
     nodes: reqwest::Client,
     budget: Budget,
-    refused_key: Mutex<Option<(Instant, Error)>>,
+    /// By endpoint: refusals that are of the account and not of one file.
+    refusals: Mutex<HashMap<&'static str, (Instant, Error)>>,
 }
 
 impl Client {
@@ -134,7 +155,7 @@ impl Client {
                 .build()
                 .map_err(failed)?,
             budget: Budget::new(limits),
-            refused_key: Mutex::new(None),
+            refusals: Mutex::default(),
         })
     }
 
@@ -201,26 +222,76 @@ impl Client {
         Ok(())
     }
 
+    /// Waits for the turn to make a call.
+    pub async fn turn(&self, scope: Scope, endpoint: &'static str) -> Result<Turn, Error> {
+        let permit = self.budget.acquire(scope, Rule::Call, endpoint).await?;
+        Ok(Turn {
+            scope,
+            permit: Some(permit),
+        })
+    }
+
     /// Removes files; at most [`BATCH`] of them.
-    pub async fn remove_files(&self, scope: Scope, urls: &[String]) -> Result<Removal, Error> {
+    pub async fn remove_files(
+        &self,
+        turn: impl Into<Turn>,
+        urls: &[String],
+    ) -> Result<Batch, Error> {
         let files: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
         let body = json!({"files": files});
-        let raw: RawRemoval = self
-            .call(scope, Rule::Call, "file/rm", &body, Repeat::Safe)
+        let raw: RawBatch = self
+            .call(turn, Rule::Call, "file/rm", &body, Repeat::Safe)
             .await?;
-        Ok(Removal {
-            removed: raw
-                .removed
-                .0
-                .and_then(|removed| u64::try_from(removed).ok()),
-            urls: raw
-                .urls
-                .into_vec()
-                .into_iter()
-                .filter_map(|url| url.0)
-                .map(|url| model::canonical_url(&url).to_owned())
-                .collect(),
-        })
+        Ok(raw.check(urls))
+    }
+
+    /// Moves files to a folder; at most [`BATCH`] of them. A new name is for
+    /// one file, and only when its folder changes ([API §10]).
+    pub async fn move_files(
+        &self,
+        turn: impl Into<Turn>,
+        urls: &[String],
+        destination: i64,
+        rename: Option<&str>,
+    ) -> Result<Batch, Error> {
+        let mut body = json!({"urls": urls, "destination_folder_id": destination});
+        if let Some(name) = rename {
+            body["rename"] = name.into();
+        }
+        let raw: RawBatch = self
+            .call(turn, Rule::Call, "file/mv", &body, Repeat::Unsafe)
+            .await?;
+        Ok(raw.check(urls))
+    }
+
+    /// Copies files to a folder; at most [`BATCH`] of them. A new name is for
+    /// one file.
+    pub async fn copy_files(
+        &self,
+        turn: impl Into<Turn>,
+        urls: &[String],
+        destination: i64,
+        rename: Option<&str>,
+    ) -> Result<Batch, Error> {
+        let mut body = json!({"urls": urls, "folder_id": destination});
+        if let Some(name) = rename {
+            body["rename"] = name.into();
+        }
+        let raw: RawBatch = self
+            .call(turn, Rule::Call, "file/cp", &body, Repeat::Unsafe)
+            .await?;
+        Ok(raw.check(urls))
+    }
+
+    /// Gives a file a new name in its folder; returns its URL afterwards.
+    pub async fn rename_file(&self, scope: Scope, url: &str, name: &str) -> Result<String, Error> {
+        const ENDPOINT: &str = "file/rename";
+        let body = json!({"urls": [{"url": url, "filename": name}]});
+        let raw: RawBatch = self
+            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe)
+            .await?;
+        let unchanged = || Error::new(ENDPOINT, Kind::NoChange, "1Fichier did not rename the file");
+        raw.renamed(url).ok_or_else(unchanged)
     }
 
     /// Whether a file exists. Costly: many such questions lead to a ban
@@ -288,16 +359,22 @@ impl Client {
 
     async fn call<T: serde::de::DeserializeOwned>(
         &self,
-        scope: Scope,
+        turn: impl Into<Turn>,
         rule: Rule,
         endpoint: &'static str,
         body: &Value,
         repeat: Repeat,
     ) -> Result<T, Error> {
+        let Turn { scope, mut permit } = turn.into();
         let mut attempt = 0;
         loop {
-            self.check_key()?;
-            let permit = self.budget.acquire(scope, rule, endpoint).await?;
+            self.check_refusals(endpoint)?;
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => self.budget.acquire(scope, rule, endpoint).await?,
+            };
+            // While this waited, another call may have been refused for all.
+            self.check_refusals(endpoint)?;
             let outcome = self
                 .exchange(endpoint, body)
                 .await
@@ -308,12 +385,14 @@ impl Client {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if error.kind() == Kind::Credentials {
-                *self
-                    .refused_key
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) =
-                    Some((Instant::now(), error.clone()));
+            let refused = match error.kind() {
+                Kind::Credentials => Some(EVERY_CALL),
+                Kind::Plan | Kind::ProfessionalAddress => Some(endpoint),
+                _ => None,
+            };
+            if let Some(refused) = refused {
+                self.refusals()
+                    .insert(refused, (Instant::now(), error.clone()));
             }
             attempt += 1;
             let Some(pause) = pause_before_repeat(&error, attempt, repeat) else {
@@ -330,17 +409,16 @@ impl Client {
         }
     }
 
-    fn check_key(&self) -> Result<(), Error> {
-        let mut refused = self
-            .refused_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match &*refused {
-            Some((at, error)) if at.elapsed() < KEY_MEMORY => Err(error.clone()),
-            _ => {
-                *refused = None;
-                Ok(())
-            }
+    fn refusals(&self) -> MutexGuard<'_, HashMap<&'static str, (Instant, Error)>> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_refusals(&self, endpoint: &'static str) -> Result<(), Error> {
+        let mut refusals = self.refusals();
+        refusals.retain(|_, (at, _)| at.elapsed() < REFUSAL_MEMORY);
+        match refusals.get(EVERY_CALL).or_else(|| refusals.get(endpoint)) {
+            Some((_, error)) => Err(error.clone()),
+            None => Ok(()),
         }
     }
 

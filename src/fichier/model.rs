@@ -232,20 +232,90 @@ pub(crate) struct RawMkdir {
     pub(crate) name: Text,
 }
 
+/// One file of an answer to a batch: a plain URL (file/rm, file/mv), a pair
+/// (file/cp), or a renamed file ([API §9 to §12]).
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum RawDone {
+    Url(String),
+    Pair { from_url: String, to_url: String },
+    Renamed { url: String },
+    Unknown(serde::de::IgnoredAny),
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct RawRemoval {
-    pub(crate) removed: Int,
-    pub(crate) urls: List<Text>,
+pub(crate) struct RawBatch {
+    removed: Int,
+    moved: Int,
+    copied: Int,
+    renamed: Int,
+    urls: List<RawDone>,
 }
 
 /// What became of a batch of files.
-#[derive(Clone, Debug, Default)]
-pub struct Removal {
-    /// How many files were removed, when told.
-    pub removed: Option<u64>,
-    /// Which ones, when told.
-    pub urls: Vec<String>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The files that were done: the URL that was sent, and the URL that the
+    /// file (or its copy) has now.
+    pub done: Vec<(String, String)>,
+}
+
+impl RawBatch {
+    /// Which of the files that were sent were done.
+    pub(crate) fn check(self, sent: &[String]) -> Batch {
+        let count = self
+            .removed
+            .0
+            .or(self.moved.0)
+            .or(self.copied.0)
+            .or(self.renamed.0);
+        let told = self.urls.into_vec();
+        let all = count.is_none_or(|count| usize::try_from(count) == Ok(sent.len()));
+        let mut urls = Vec::new();
+        let mut done = Vec::new();
+        for file in told {
+            match file {
+                RawDone::Pair { from_url, to_url } => {
+                    done.push((
+                        canonical_url(&from_url).to_owned(),
+                        canonical_url(&to_url).to_owned(),
+                    ));
+                }
+                RawDone::Url(url) | RawDone::Renamed { url } => {
+                    urls.push(canonical_url(&url).to_owned())
+                }
+                RawDone::Unknown(_) => {}
+            }
+        }
+        if !done.is_empty() {
+            done.retain(|(from, _)| sent.iter().any(|sent| same_file(sent, from)));
+        } else if urls.is_empty() && all {
+            // Nothing is told but that all is well.
+            done = sent.iter().map(|url| (url.clone(), url.clone())).collect();
+        } else if all && urls.len() == sent.len() && !urls.iter().all(|url| sent.contains(url)) {
+            // URLs may change ([API §J13]); the order is all there is then.
+            done = sent.iter().cloned().zip(urls).collect();
+        } else {
+            let known = |url: &&String| urls.iter().any(|told| same_file(told, url));
+            done = sent
+                .iter()
+                .filter(known)
+                .map(|url| (url.clone(), url.clone()))
+                .collect();
+        }
+        Batch { done }
+    }
+
+    /// The URL of the one file that was renamed.
+    pub(crate) fn renamed(self, sent: &str) -> Option<String> {
+        let sent = [sent.to_owned()];
+        self.check(&sent).done.pop().map(|(_, now)| now)
+    }
+}
+
+fn same_file(left: &str, right: &str) -> bool {
+    left == right || left.rsplit('?').next() == right.rsplit('?').next()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -371,5 +441,56 @@ impl From<RawUser> for UserInfo {
             upload_forbidden: raw.upload_forbidden.0,
             cdn: raw.cdn.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fichier::lenient;
+
+    #[test]
+    fn batches_tell_what_was_done() {
+        let sent = ["https://x/?a".to_owned(), "https://x/?b".to_owned()];
+        let done = |text: &str| -> Vec<(String, String)> {
+            lenient::parse::<RawBatch>("test", text.as_bytes())
+                .unwrap()
+                .check(&sent)
+                .done
+        };
+        let pair =
+            |from: &str, to: &str| (format!("https://x/?{from}"), format!("https://x/?{to}"));
+        assert_eq!(
+            done(r#"{"removed":2}"#).len(),
+            2,
+            "no list: the count counts"
+        );
+        assert_eq!(
+            done(r#"{"removed":"1","urls":["https://x/?b&af=1"]}"#),
+            [pair("b", "b")]
+        );
+        assert_eq!(done(r#"{"removed":0,"urls":[]}"#), []);
+        assert_eq!(
+            done(r#"{"moved":2,"urls":["https://x/?c","https://x/?d"]}"#),
+            [pair("a", "c"), pair("b", "d")]
+        );
+        assert_eq!(
+            done(r#"{"moved":2,"urls":["https://x/?b","https://x/?a"]}"#),
+            [pair("a", "a"), pair("b", "b")]
+        );
+        assert_eq!(
+            done(r#"{"copied":1,"urls":[{"from_url":"https://x/?a","to_url":"https://x/?e"}]}"#),
+            [pair("a", "e")]
+        );
+        let one = lenient::parse::<RawBatch>(
+            "test",
+            br#"{"renamed":1,"urls":[{"url":"https://x/?a","new_filename":"n"}]}"#,
+        );
+        assert_eq!(
+            one.unwrap().renamed("https://x/?a").as_deref(),
+            Some("https://x/?a")
+        );
+        let none = lenient::parse::<RawBatch>("test", br#"{"renamed":0,"urls":null}"#).unwrap();
+        assert_eq!(none.renamed("https://x/?a"), None);
     }
 }

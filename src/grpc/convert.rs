@@ -219,6 +219,10 @@ pub(super) fn remote_info(remote: &backend::Remote) -> proto::RemoteInfo {
             Can::RequestId,
             Can::Delete,
             Can::Directories,
+            Can::Copy,
+            Can::Move,
+            Can::Refresh,
+            Can::Activity,
         ]
         .map(i32::from)
         .to_vec(),

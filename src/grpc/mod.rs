@@ -1,6 +1,7 @@
 //! The gRPC face: converts messages, keeps the rules of streams, and maps
 //! errors. What the operations mean is the backend's business.
 
+mod activity;
 mod convert;
 mod deadline;
 mod get_stream;

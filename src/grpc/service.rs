@@ -7,9 +7,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::{scope, within};
 use super::status::{failure, status};
-use super::{convert, get_stream, list_stream, put_stream};
+use super::{activity, convert, get_stream, list_stream, put_stream};
 use crate::backend::{
-    self, ListOptions, MAX_DELETE_TARGETS, ReadOptions, Remote, RemotePath, Remotes,
+    self, ListOptions, MAX_DELETE_TARGETS, ReadOptions, RelocateOptions, Remote, RemotePath,
+    Remotes,
 };
 use crate::error::{Error, Reason};
 use crate::fichier::Priority;
@@ -281,12 +282,54 @@ impl StorageBackend for StorageService {
         missing(Capability::Purge)
     }
 
-    async fn copy(&self, _: Request<CopyRequest>) -> Answer<CopyResponse> {
-        missing(Capability::Copy)
+    async fn copy(&self, request: Request<CopyRequest>) -> Answer<CopyResponse> {
+        let scope = scope(request.metadata(), Priority::Upload);
+        let request = request.into_inner();
+        let remote = self.remote(&request.remote)?;
+        let (source, destination) = (
+            path(&request.source_path)?,
+            path(&request.destination_path)?,
+        );
+        let options = RelocateOptions {
+            mode: convert::write_mode(request.write_mode).map_err(invalid)?,
+            if_match: convert::none_if_empty(request.if_match_etag),
+            request_id: convert::none_if_empty(request.request_id),
+        };
+        let copied = within(
+            scope,
+            remote,
+            remote.copy_file(scope, &source, &destination, options),
+        )
+        .await?;
+        Ok(Response::new(CopyResponse {
+            entry: Some(convert::entry(copied.entry)),
+            replayed: copied.replayed,
+        }))
     }
 
-    async fn r#move(&self, _: Request<MoveRequest>) -> Answer<MoveResponse> {
-        missing(Capability::Move)
+    async fn r#move(&self, request: Request<MoveRequest>) -> Answer<MoveResponse> {
+        let scope = scope(request.metadata(), Priority::Upload);
+        let request = request.into_inner();
+        let remote = self.remote(&request.remote)?;
+        let (source, destination) = (
+            path(&request.source_path)?,
+            path(&request.destination_path)?,
+        );
+        let options = RelocateOptions {
+            mode: convert::write_mode(request.write_mode).map_err(invalid)?,
+            if_match: convert::none_if_empty(request.if_match_etag),
+            request_id: convert::none_if_empty(request.request_id),
+        };
+        let moved = within(
+            scope,
+            remote,
+            remote.move_file(scope, &source, &destination, options),
+        )
+        .await?;
+        Ok(Response::new(MoveResponse {
+            entry: Some(convert::entry(moved.entry)),
+            replayed: moved.replayed,
+        }))
     }
 
     async fn move_dir(&self, _: Request<MoveDirRequest>) -> Answer<MoveDirResponse> {
@@ -303,11 +346,32 @@ impl StorageBackend for StorageService {
         missing(Capability::Dedupe)
     }
 
-    async fn refresh(&self, _: Request<RefreshRequest>) -> Answer<RefreshResponse> {
-        missing(Capability::Refresh)
+    async fn refresh(&self, request: Request<RefreshRequest>) -> Answer<RefreshResponse> {
+        let scope = scope(request.metadata(), Priority::Read);
+        let request = request.into_inner();
+        let remote = self.remote(&request.remote)?;
+        let path = path(&request.path)?;
+        let work = remote.refresh(scope, &path, request.recursive, request.reload);
+        let refreshed = within(scope, remote, work).await?;
+        Ok(Response::new(RefreshResponse {
+            dropped_directories: convert::to_i64(refreshed.dropped),
+            loaded_directories: convert::to_i64(refreshed.loaded),
+        }))
     }
 
-    async fn get_activity(&self, _: Request<GetActivityRequest>) -> Answer<GetActivityResponse> {
-        missing(Capability::Activity)
+    async fn get_activity(
+        &self,
+        request: Request<GetActivityRequest>,
+    ) -> Answer<GetActivityResponse> {
+        let name = &request.get_ref().remote;
+        let only = if name.is_empty() {
+            None
+        } else {
+            Some(self.remote(name)?)
+        };
+        Ok(Response::new(activity::response(
+            self.remotes.activity(only),
+            self.remote("")?.now(),
+        )))
     }
 }

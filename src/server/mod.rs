@@ -1,6 +1,7 @@
 //! The running server: the account behind it, its listeners, its health, and
 //! how it stops.
 
+mod endless;
 mod listen;
 mod state_dir;
 
@@ -24,6 +25,7 @@ use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
 use crate::transfer::{SpoolDir, UploadLimits};
 
+use endless::Endless;
 use listen::Bound;
 pub use state_dir::StateDir;
 
@@ -134,9 +136,15 @@ impl Server {
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .add_service(storage)
-                .add_service(health_service.clone())
-                .add_service(reflection().build_v1().map_err(unusable)?)
-                .add_service(reflection().build_v1alpha().map_err(unusable)?);
+                .add_service(Endless::new(health_service.clone(), stopped.clone()))
+                .add_service(Endless::new(
+                    reflection().build_v1().map_err(unusable)?,
+                    stopped.clone(),
+                ))
+                .add_service(Endless::new(
+                    reflection().build_v1alpha().map_err(unusable)?,
+                    stopped.clone(),
+                ));
             let mut stopped = stopped.clone();
             let signal = async move {
                 // The sender is dropped with the server, which is a stop too.

@@ -5,9 +5,9 @@
 //! of files in it ([API §E1]). While one group waits for that call, all files
 //! for the same folder gather in it; an idle system sends at once.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::gather::{Fit, Gather};
 use super::report::{self, Outcome};
 use super::spool::Spooled;
 use crate::fichier::{
@@ -61,18 +62,10 @@ pub struct Expected {
 
 #[derive(Debug)]
 struct Item {
-    id: u64,
     expected: Expected,
     content: Spooled,
     cancel: CancellationToken,
     outcome: oneshot::Sender<Result<StoredFile, Error>>,
-}
-
-#[derive(Debug, Default)]
-struct Folder {
-    waiting: VecDeque<Item>,
-    /// A task is on its way to take what waits.
-    collecting: bool,
 }
 
 /// The uploads of one account.
@@ -81,8 +74,7 @@ pub struct Uploads {
     client: Arc<Client>,
     limits: UploadLimits,
     connections: Arc<Semaphore>,
-    folders: Mutex<HashMap<i64, Folder>>,
-    next_item: AtomicU64,
+    folders: Gather<i64, Item>,
 }
 
 fn upload_scope() -> Scope {
@@ -97,13 +89,8 @@ impl Uploads {
             client,
             limits,
             connections,
-            folders: Mutex::default(),
-            next_item: AtomicU64::new(0),
+            folders: Gather::default(),
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Folder>> {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores a buffered file in a folder, in one group with others that wait
@@ -123,19 +110,15 @@ impl Uploads {
     ) -> Result<StoredFile, Error> {
         self.client.budget().check(scope)?;
         let (outcome, mut receiver) = oneshot::channel();
-        let id = self.next_item.fetch_add(1, Ordering::Relaxed);
-        let start = {
-            let mut folders = self.lock();
-            let entry = folders.entry(folder).or_default();
-            entry.waiting.push_back(Item {
-                id,
+        let (id, start) = self.folders.push(
+            folder,
+            Item {
                 expected,
                 content,
                 cancel,
                 outcome,
-            });
-            !std::mem::replace(&mut entry.collecting, true)
-        };
+            },
+        );
         if start {
             tokio::spawn(Arc::clone(self).collect(folder));
         }
@@ -143,23 +126,13 @@ impl Uploads {
             biased;
             outcome = &mut receiver => return outcome.unwrap_or_else(|_| Err(stopped())),
             error = self.client.budget().locked_out(scope) => {
-                if self.take_back(folder, id) {
+                if self.folders.withdraw(&folder, id) {
                     return Err(error);
                 }
             }
         }
         // It has left: transfers go on while the account is locked.
         receiver.await.unwrap_or_else(|_| Err(stopped()))
-    }
-
-    fn take_back(&self, folder: i64, id: u64) -> bool {
-        let mut folders = self.lock();
-        let Some(entry) = folders.get_mut(&folder) else {
-            return false;
-        };
-        let before = entry.waiting.len();
-        entry.waiting.retain(|item| item.id != id);
-        entry.waiting.len() < before
     }
 
     /// Takes groups until nothing waits for the folder.
@@ -182,43 +155,30 @@ impl Uploads {
                     }
                 }
             }
-            let mut folders = self.lock();
-            match folders.get_mut(&folder) {
-                Some(entry) if !entry.waiting.is_empty() => {}
-                _ => {
-                    folders.remove(&folder);
-                    return;
-                }
+            if self.folders.is_done(&folder) {
+                return;
             }
         }
     }
 
     fn take_group(&self, folder: i64) -> Vec<Item> {
-        let mut folders = self.lock();
-        let Some(entry) = folders.get_mut(&folder) else {
-            return Vec::new();
-        };
-        let mut group: Vec<Item> = Vec::new();
         let mut bytes = 0;
-        while let Some(item) = entry.waiting.front() {
-            let gone = item.cancel.is_cancelled() || item.outcome.is_closed();
+        self.folders.take(&folder, |group, item| {
+            if item.cancel.is_cancelled() || item.outcome.is_closed() {
+                return Fit::Drop;
+            }
             let size = item.expected.size;
             // Two files of one name in one report could not be told apart.
             let clashes = group
                 .iter()
                 .any(|other| other.expected.name == item.expected.name);
-            let full = !group.is_empty() && (bytes + size > self.limits.group_bytes || clashes);
-            if !gone && (full || group.len() >= self.limits.group_files) {
-                break;
+            let too_large = !group.is_empty() && bytes + size > self.limits.group_bytes;
+            if clashes || too_large || group.len() >= self.limits.group_files {
+                return Fit::Stop;
             }
-            if let Some(item) = entry.waiting.pop_front()
-                && !gone
-            {
-                bytes += size;
-                group.push(item);
-            }
-        }
-        group
+            bytes += size;
+            Fit::Take
+        })
     }
 
     /// Sends a group, again on other nodes as long as that helps. Each member

@@ -8,5 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod bad_input;
+mod discovery;
 mod harness;
 mod operations;
+mod persistence;
+mod streams;

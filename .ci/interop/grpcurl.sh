@@ -1,0 +1,215 @@
+#!/usr/bin/env bash
+# Uses the server as a person with grpcurl does: everything that grpcurl knows
+# about the service, it learns by reflection.
+# shellcheck source=lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+grpcurl=$tools/bin/grpcurl
+package=pluton.storage.v1
+service=$package.StorageBackend
+[[ -x $grpcurl ]] || fail "$grpcurl is missing: .ci/run installs it"
+
+start server --emulator --grpc-listen 127.0.0.1:0 --grpc-listen "unix:$work/grpc.sock"
+server=$pid
+
+# call METHOD REQUEST [OPTION...]: a call that must succeed; the answer is in $work/answer.
+called=()
+call() {
+    local method=$1 request=$2
+    shift 2
+    called+=("$method")
+    "$grpcurl" -plaintext -max-time 60 "$@" -d "$request" "$address" "$service/$method" \
+        >"$work/answer" 2>"$work/answer.log" || fail "$method $request: $(cat "$work/answer.log")"
+}
+
+# call_stdin METHOD: the same with the request messages from standard input.
+call_stdin() { call "$1" @; }
+
+answer() { json "$1" <"$work/answer"; }
+
+# refused METHOD REQUEST CODE NUMBER REASON: a call that must fail. grpcurl exits with
+# 64 + the code, and shows the details decoded.
+refused() {
+    local method=$1 request=$2 code=$3 number=$4 reason=$5 status=0
+    called+=("$method")
+    "$grpcurl" -plaintext -max-time 60 -d "$request" "$address" "$service/$method" \
+        >"$work/refused.out" 2>"$work/refused.log" || status=$?
+    equal "the exit code of grpcurl for $method $request ($(cat "$work/refused.log"))" "$status" $((64 + number))
+    grep -qE "^ *Code: $code\$" "$work/refused.log" || fail "$method: no code $code in: $(cat "$work/refused.log")"
+    details=$(json 'repr([d for d in m])' < <(grep -A 1000 -E '^ *Details:' "$work/refused.log" | sed -E '1d; s/^[[:space:]]*[0-9]+\)//'))
+    info=$(python3 -c '
+import ast, sys
+details = ast.literal_eval(sys.argv[1])
+info = [d for d in details if d["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"]
+print(" ".join(d["domain"] + "/" + d["reason"] for d in info))' "$details")
+    equal "the ErrorInfo of $method" "$info" "storage.pluton/$reason"
+    ok "$method is refused with $code, $reason: $(grep -E '^ *Message:' "$work/refused.log" | sed -E 's/^ *Message: //')"
+}
+
+# What there is.
+services=$("$grpcurl" -plaintext "$address" list)
+for wanted in "$service" grpc.health.v1.Health grpc.reflection.v1.ServerReflection; do
+    grep -qxF "$wanted" <<<"$services" || fail "$wanted is not in: $services"
+done
+methods=$("$grpcurl" -plaintext "$address" list "$service" | sed "s/^$service\.//")
+equal "the number of RPCs" "$(wc -l <<<"$methods")" "$(grep -cE '^  rpc ' "$repository/proto/pluton/storage/v1/storage.proto")"
+equal "what is listed over the Unix socket" "$("$grpcurl" -plaintext -unix "$work/grpc.sock" list)" "$services"
+ok "3 services, over TCP and over a Unix socket; $(wc -l <<<"$methods") RPCs"
+
+# The service and every message and enum, from one to the next.
+queue=("$service")
+declare -A described=()
+while ((${#queue[@]} > 0)); do
+    symbol=${queue[0]}
+    queue=("${queue[@]:1}")
+    [[ -z ${described[$symbol]:-} ]] || continue
+    text=$("$grpcurl" -plaintext "$address" describe "$symbol") || fail "cannot describe $symbol"
+    [[ $text == "$symbol is a"* ]] || fail "describe $symbol: $text"
+    described[$symbol]=yes
+    while read -r symbol; do
+        queue+=("${symbol#.}")
+    done < <(grep -oE '\.(pluton|google)(\.[A-Za-z0-9_]+)+' <<<"$text" || true)
+done
+for symbol in $(sed -nE 's/^(message|enum) ([A-Za-z]+).*/\2/p' "$repository"/proto/pluton/storage/v1/*.proto); do
+    # No message refers to the reasons: they are texts in ErrorInfo.
+    [[ $symbol == ErrorReason || -n ${described[$package.$symbol]:-} ]] || fail "nothing leads to $symbol"
+done
+"$grpcurl" -plaintext "$address" describe "$package.ErrorReason" >"$work/reasons.log"
+grep -q ERROR_REASON_CAPABILITY_MISSING "$work/reasons.log" || fail "ErrorReason has no reasons"
+for symbol in ErrorInfo RetryInfo BadRequest ResourceInfo PreconditionFailure QuotaFailure; do
+    "$grpcurl" -plaintext "$address" describe "google.rpc.$symbol" >/dev/null || fail "cannot describe google.rpc.$symbol"
+done
+ok "${#described[@]} services, messages and enums described"
+
+for name in "" "$service"; do
+    "$grpcurl" -plaintext -d "{\"service\": \"$name\"}" "$address" grpc.health.v1.Health/Check >"$work/answer"
+    equal "the health of '$name'" "$(answer 'm[0]["status"]')" SERVING
+done
+ok "healthy"
+
+# Every RPC.
+call GetInfo ""
+equal "the name of the server" "$(answer 'm[0]["serverName"]')" pluton-fichier
+equal "the remote" "$(answer 'm[0]["remotes"][0]["name"]')" fichier
+capabilities=$(answer '" ".join(m[0]["remotes"][0]["capabilities"])')
+ok "GetInfo: $capabilities"
+
+call TestConnection '{"checkWrite": true}'
+equal "healthy" "$(answer 'm[0]["healthy"]')" True
+equal "the checks" "$(answer '" ".join(c["name"] + "=" + c["state"] for c in m[0]["checks"])')" \
+    "reachable=CHECK_STATE_PASSED credentials=CHECK_STATE_PASSED plan=CHECK_STATE_PASSED list=CHECK_STATE_PASSED write=CHECK_STATE_PASSED"
+ok "TestConnection"
+
+# messages PATH FILE: what Put is sent, commit included.
+readonly CHUNK=65536
+messages() {
+    local size offset=0
+    size=$(stat -c %s "$2")
+    printf '{"header": {"path": "%s", "size": "%d"}}\n' "$1" "$size"
+    while ((offset < size)); do
+        printf '{"chunk": {"offset": "%d", "data": "%s"}}\n' "$offset" \
+            "$(dd if="$2" bs="$CHUNK" skip=$((offset / CHUNK)) count=1 status=none | base64 -w 0)"
+        offset=$((offset + CHUNK))
+    done
+    printf '{"commit": {"size": "%d"}}\n' "$size"
+}
+
+file=$work/random.bin
+head -c 300001 /dev/urandom >"$file"
+sha256=$(sha256sum "$file" | cut -d ' ' -f 1)
+
+messages "letters/été/a b.bin" "$file" | call_stdin Put
+equal "the path" "$(answer 'm[0]["entry"]["path"]')" "letters/été/a b.bin"
+equal "the size" "$(answer 'm[0]["entry"]["size"]')" 300001
+whirlpool=$(answer '[c["hex"] for c in m[0]["entry"]["checksums"] if c["algorithm"] == "HASH_ALGORITHM_WHIRLPOOL"][0]')
+etag=$(answer 'm[0]["entry"]["etag"]')
+ok "Put, 300001 bytes in 5 chunks"
+
+call Get '{"path": "letters/été/a b.bin"}'
+answer 'b"".join(base64.b64decode(x["chunk"]["data"]) for x in m if "chunk" in x)' | cmp - "$file" \
+    || fail "Get does not give what Put was given"
+equal "the first and last message" "$(answer '[*m[0]][0] + " " + [*m[-1]][0]')" "header trailer"
+equal "sentBytes" "$(answer 'm[-1]["trailer"]["sentBytes"]')" 300001
+equal "verified" "$(answer 'm[-1]["trailer"]["verified"]')" True
+ok "Get: the same bytes"
+
+call Get '{"path": "letters/été/a b.bin", "ranges": [{"offset": 299990}, {"offset": 5, "length": 7}]}'
+{ tail -c 11 "$file"; head -c 12 "$file" | tail -c 7; } >"$work/parts.bin"
+answer 'b"".join(base64.b64decode(x["chunk"]["data"]) for x in m if "chunk" in x)' | cmp - "$work/parts.bin" \
+    || fail "Get does not give the ranges"
+ok "Get: ranges"
+
+call List '{"recursive": true}'
+equal "the listing" "$(answer '" | ".join(e["path"] + ":" + e["type"] for x in m for e in x.get("entries", []))')" \
+    "letters:ENTRY_TYPE_DIRECTORY | letters/été:ENTRY_TYPE_DIRECTORY | letters/été/a b.bin:ENTRY_TYPE_FILE"
+ok "List, right after Put"
+
+call Stat '{"path": "letters/été/a b.bin"}'
+equal "the checksum of Stat" "$(answer '[c["hex"] for c in m[0]["entry"]["checksums"]][0]')" "$whirlpool"
+equal "the etag of Stat" "$(answer 'm[0]["entry"]["etag"]')" "$etag"
+ok "Stat"
+
+call Hash '{"path": "letters/été/a b.bin"}'
+equal "the Whirlpool" "$(answer 'm[0]["checksum"]["hex"]')" "$whirlpool"
+call Hash '{"path": "letters/été/a b.bin", "algorithm": "HASH_ALGORITHM_SHA256", "allowDownload": true}'
+equal "the SHA-256" "$(answer 'm[0]["checksum"]["hex"]')" "$sha256"
+ok "Hash: Whirlpool, and the SHA-256 that sha256sum computes"
+
+call About ""
+equal "what fits" "$(answer 'int(m[0]["totalBytes"]) - int(m[0]["usedBytes"]) == int(m[0]["freeBytes"])')" True
+ok "About: $(answer 'm[0]["account"]')"
+
+call Mkdir '{"path": "empty/deeper", "createParents": true}'
+equal "created" "$(answer 'm[0]["created"]')" True
+call Mkdir '{"path": "empty/deeper", "createParents": true}'
+equal "created again" "$(answer 'm[0].get("created", False)')" False
+call Rmdir '{"path": "empty/deeper"}'
+refused Stat '{"path": "empty/deeper"}' NotFound 5 FILE_NOT_FOUND
+ok "Mkdir and Rmdir"
+
+# What is refused.
+refused Stat '{"path": "a//b"}' InvalidArgument 3 INVALID_PATH
+refused Stat '{"path": "../etc"}' InvalidArgument 3 INVALID_PATH
+refused Stat '{"remote": "nowhere"}' NotFound 5 REMOTE_NOT_FOUND
+refused Get '{"path": "no such file"}' NotFound 5 FILE_NOT_FOUND
+refused List '{"path": "no such directory"}' NotFound 5 DIRECTORY_NOT_FOUND
+refused Get '{"path": "letters"}' FailedPrecondition 9 IS_A_DIRECTORY
+refused Rmdir '{"path": "letters"}' FailedPrecondition 9 DIRECTORY_NOT_EMPTY
+refused Get '{"path": "letters/été/a b.bin", "ranges": [{"offset": 300002}]}' OutOfRange 11 RANGE_NOT_SATISFIABLE
+refused Hash '{"path": "letters/été/a b.bin", "algorithm": "HASH_ALGORITHM_BLAKE3"}' Unimplemented 12 CAPABILITY_MISSING
+refused Put '{"header": {"path": "letters/no commit.bin", "size": "3"}} {"chunk": {"data": "YWJj"}}' Aborted 10 UPLOAD_NOT_COMMITTED
+refused Put '{"header": {"path": "letters/gap.bin"}} {"chunk": {"offset": "1", "data": "YWJj"}}' InvalidArgument 3 PROTOCOL_VIOLATION
+refused Put '{"header": {"path": "letters/short.bin", "size": "4"}} {"chunk": {"data": "YWJj"}} {"commit": {"size": "3"}}' InvalidArgument 3 SIZE_MISMATCH
+refused Put '{"header": {"path": "letters/empty.bin", "size": "0"}} {"commit": {}}' InvalidArgument 3 EMPTY_FILE
+refused Put '{"header": {"path": "letters/été/a b.bin", "writeMode": "WRITE_MODE_CREATE_ONLY", "size": "3"}} {"chunk": {"data": "YWJj"}} {"commit": {"size": "3"}}' AlreadyExists 6 ENTRY_EXISTS
+call List '{"path": "letters", "types": ["ENTRY_TYPE_FILE"]}'
+equal "the files that refused Puts have left" "$(answer 'sum(len(x.get("entries", [])) for x in m)')" 0
+ok "refused Puts store nothing"
+
+call Delete '{"targets": [{"path": "letters/été/a b.bin"}, {"path": "letters/none.bin"}]}'
+equal "the results of Delete" \
+    "$(answer '" ".join(r["path"] + ":" + r.get("failure", {}).get("reason", "OK") for r in m[0]["results"])')" \
+    "letters/été/a b.bin:OK letters/none.bin:FILE_NOT_FOUND"
+refused Stat '{"path": "letters/été/a b.bin"}' NotFound 5 FILE_NOT_FOUND
+ok "Delete"
+
+# What the server says that it cannot do, it refuses. What it says that it can
+# do needs a check above.
+declare -A needs=(
+    [Purge]=PURGE [Copy]=COPY [Move]=MOVE [MoveDir]=MOVE_DIR [PublicLink]=PUBLIC_LINK
+    [Dedupe]=DEDUPE [Refresh]=REFRESH [GetActivity]=ACTIVITY
+)
+for method in $methods; do
+    [[ " ${called[*]} " != *" $method "* ]] || continue
+    capability=${needs[$method]:-}
+    [[ -n $capability && " $capabilities " != *" CAPABILITY_$capability "* ]] \
+        || fail "$method can be called, and nothing here calls it"
+    refused "$method" '{}' Unimplemented 12 CAPABILITY_MISSING
+    grep -qE "\"capability\": *\"$capability\"" "$work/refused.log" || fail "$method does not name what is missing: $(cat "$work/refused.log")"
+done
+
+pid=$server
+stop TERM
+equal "the number of lines on stdout" "$(wc -l <"$work/server.out")" 1
+ok "SIGTERM: exit code 0"
+echo "$checks checks with grpcurl"

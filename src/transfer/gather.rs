@@ -1,0 +1,134 @@
+//! Items that wait for the same call gather until the call may be made, and
+//! leave together.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug)]
+struct Queue<T> {
+    waiting: VecDeque<(u64, T)>,
+}
+
+/// What to do with the next item of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It goes along.
+    Take,
+    /// Nobody waits for it any more.
+    Drop,
+    /// The group is full.
+    Stop,
+}
+
+/// Queues by what their items have in common.
+#[derive(Debug)]
+pub(super) struct Gather<K, T> {
+    next: AtomicU64,
+    /// A queue exists while somebody collects from it.
+    queues: Mutex<HashMap<K, Queue<T>>>,
+}
+
+impl<K, T> Default for Gather<K, T> {
+    fn default() -> Self {
+        Self {
+            next: AtomicU64::new(0),
+            queues: Mutex::default(),
+        }
+    }
+}
+
+impl<K: Hash + Eq, T> Gather<K, T> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Queue<T>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an item. Returns its number, and whether the caller must start to
+    /// collect because nobody does.
+    pub(super) fn push(&self, key: K, item: T) -> (u64, bool) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut queues = self.lock();
+        let start = !queues.contains_key(&key);
+        let queue = queues.entry(key).or_insert_with(|| Queue {
+            waiting: VecDeque::new(),
+        });
+        queue.waiting.push_back((id, item));
+        (id, start)
+    }
+
+    /// Takes the next group.
+    pub(super) fn take(&self, key: &K, mut fit: impl FnMut(&[T], &T) -> Fit) -> Vec<T> {
+        let mut queues = self.lock();
+        let Some(queue) = queues.get_mut(key) else {
+            return Vec::new();
+        };
+        let mut group = Vec::new();
+        while let Some((_, item)) = queue.waiting.front() {
+            let fit = fit(&group, item);
+            if fit == Fit::Stop {
+                break;
+            }
+            if let Some((_, item)) = queue.waiting.pop_front()
+                && fit == Fit::Take
+            {
+                group.push(item);
+            }
+        }
+        group
+    }
+
+    /// Whether nothing waits any more. Then the collector is done, and the
+    /// next item needs a new one.
+    pub(super) fn is_done(&self, key: &K) -> bool {
+        let mut queues = self.lock();
+        if queues
+            .get(key)
+            .is_some_and(|queue| !queue.waiting.is_empty())
+        {
+            return false;
+        }
+        queues.remove(key);
+        true
+    }
+
+    /// Takes an item back; false when it has left already.
+    pub(super) fn withdraw(&self, key: &K, id: u64) -> bool {
+        let mut queues = self.lock();
+        let Some(queue) = queues.get_mut(key) else {
+            return false;
+        };
+        let before = queue.waiting.len();
+        queue.waiting.retain(|(other, _)| *other != id);
+        queue.waiting.len() < before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_gather_until_they_are_taken() {
+        let gather = Gather::default();
+        let (first, start) = gather.push("a", 1);
+        assert!(start);
+        assert!(!gather.push("a", 2).1, "somebody collects already");
+        assert!(gather.push("b", 9).1, "another queue");
+        let (last, _) = gather.push("a", 3);
+        assert!(gather.withdraw(&"a", last) && !gather.withdraw(&"a", last));
+        assert_eq!(
+            gather.take(&"a", |group, _| if group.is_empty() {
+                Fit::Take
+            } else {
+                Fit::Stop
+            }),
+            [1]
+        );
+        assert!(!gather.withdraw(&"a", first));
+        assert!(!gather.is_done(&"a"));
+        assert_eq!(gather.take(&"a", |_, _| Fit::Drop), Vec::<i32>::new());
+        assert!(gather.is_done(&"a"));
+        assert!(gather.push("a", 4).1, "nobody collects any more");
+    }
+}
