@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::entry::Entry;
+use super::in_use::Use;
 use super::path::RemotePath;
 use super::resolve::{Found, Walk};
 use super::{AtPath, Remote};
@@ -90,6 +91,23 @@ impl Remote {
             folder = id;
         }
         Ok(folder)
+    }
+
+    /// The folder that a file goes to, made if missing, and kept while it is
+    /// used. One that is being removed is waited for.
+    pub(super) async fn folder_to_use(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        made: &mut Made,
+    ) -> Result<Use> {
+        loop {
+            let folder = self.make_folders(scope, path, made).await?;
+            if let Some(kept) = self.account.in_use.enter(folder) {
+                return Ok(kept);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     async fn make_folder(
@@ -191,6 +209,10 @@ impl Remote {
     /// Only empty ones go.
     pub(super) async fn unmake(&self, made: Made) {
         for (parent, id) in made.into_iter().rev() {
+            // Another upload may be on its way there meanwhile.
+            let Some(_closed) = self.account.in_use.close(id) else {
+                return;
+            };
             match self
                 .account
                 .client
@@ -246,6 +268,9 @@ impl Remote {
         if self.account.catalog.known_full(folder.id) {
             return Err(not_empty());
         }
+        let Some(_closed) = self.account.in_use.close(folder.id) else {
+            return Err(not_empty());
+        };
         let mut waits = EMPTYING.iter();
         loop {
             let scope = scope.with_priority(Priority::Delete);
@@ -261,7 +286,10 @@ impl Remote {
                 Kind::Refused if self.account.catalog.changed_lately(folder.id) => {
                     match waits.next() {
                         Some(wait) => tokio::time::sleep(Duration::from_secs(*wait)).await,
-                        None => return Err(not_empty()),
+                        None => {
+                            self.account.catalog.doubt(folder.id);
+                            return Err(not_empty());
+                        }
                     }
                 }
                 Kind::Refused => {

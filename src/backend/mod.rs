@@ -6,6 +6,7 @@ mod connection;
 mod delete;
 mod directories;
 mod entry;
+mod in_use;
 mod list;
 mod path;
 mod put;
@@ -72,6 +73,7 @@ pub struct Account {
     downloads: Arc<Downloads>,
     spool: Arc<SpoolDir>,
     locks: Locks,
+    in_use: in_use::InUse,
     replays: replay::Replays,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
@@ -95,6 +97,7 @@ impl Account {
             client,
             spool,
             locks: Locks::default(),
+            in_use: in_use::InUse::default(),
             replays: replay::Replays::default(),
             user: tokio::sync::Mutex::new(None),
             tasks,

@@ -9,8 +9,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::directories::Made;
 use super::entry::{Entry, etag};
+use super::in_use::Use;
 use super::path::RemotePath;
-use super::resolve::{Found, Walk};
+use super::resolve::Found;
 use super::{AtPath, Remote, STREAM_FROM};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Reason, Result};
@@ -81,7 +82,7 @@ pub struct PutSession {
     hasher: Hasher,
     received: u64,
     sink: Option<Sink>,
-    folder: Option<i64>,
+    folder: Option<Use>,
     made: Made,
     /// One call of a request id at a time.
     request: Option<(String, OwnedMutexGuard<()>)>,
@@ -227,15 +228,12 @@ impl PutSession {
     /// Straight to a node, if a connection is free. A missing parent must be
     /// made first, because the request begins with its id.
     async fn begin_stream(&mut self, scope: Scope, parent: &RemotePath, size: u64) -> Result<()> {
-        let folder = match self.remote.walk(scope, parent, None).await? {
-            Walk::Folder(id) => id,
-            _ => {
-                self.remote
-                    .make_folders(scope, parent, &mut self.made)
-                    .await?
-            }
-        };
-        self.folder = Some(folder);
+        let kept = self
+            .remote
+            .folder_to_use(scope, parent, &mut self.made)
+            .await?;
+        let folder = kept.folder();
+        self.folder = Some(kept);
         let uploads = &self.remote.account.uploads;
         let stream = uploads
             .stream(scope, folder, &self.stored_name, size)
@@ -435,9 +433,13 @@ impl PutSession {
         self.remote
             .check_target(scope, &path, &self.options)
             .await?;
-        let folder = match self.folder {
-            Some(folder) => folder,
-            None => remote.make_folders(scope, &parent, &mut self.made).await?,
+        let folder = match &self.folder {
+            Some(kept) => kept.folder(),
+            None => {
+                let made = &mut self.made;
+                let kept = remote.folder_to_use(scope, &parent, made).await?;
+                self.folder.insert(kept).folder()
+            }
         };
         let stored = match content {
             Ready::Spooled(content) => {
@@ -484,6 +486,7 @@ enum Ready {
 impl Drop for PutSession {
     /// Folders made for an upload that came to nothing go again.
     fn drop(&mut self) {
+        self.folder = None;
         let made = std::mem::take(&mut self.made);
         if !made.is_empty() {
             let remote = self.remote.clone();
