@@ -137,6 +137,11 @@ impl Content {
         self.files.values()
     }
 
+    /// Whether there is a file with this URL.
+    pub fn has_file(&self, url: &str) -> bool {
+        self.files.contains_key(url)
+    }
+
     /// All sub-folders, in no order.
     pub fn folders(&self) -> impl Iterator<Item = &FolderRecord> {
         self.folders.values()

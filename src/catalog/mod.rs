@@ -19,7 +19,7 @@ use tokio::time::Instant;
 pub use content::{Content, FileRecord, FolderRecord};
 
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{Client, FolderListing, LISTING_CAP, Scope};
+use crate::fichier::{Client, FolderListing, Kind, LISTING_CAP, ROOT, Scope};
 
 /// How long an own change stands against listings that do not show it.
 const GRACE: Duration = Duration::from_secs(300);
@@ -194,7 +194,14 @@ impl Catalog {
             ..scope
         };
         let as_of = Moment::now();
-        let listing = self.client.list_folder(scope, id).await?;
+        let listing = match self.client.list_folder(scope, id).await {
+            Err(error) if error.kind() == Kind::NotFound && id != ROOT => {
+                self.folder_gone(id);
+                let text = "the directory is gone: another program removed it";
+                return Err(Error::new(Reason::DirectoryNotFound, text));
+            }
+            other => other?,
+        };
         let content = complete(listing)?;
         Ok(self.merge(id, content, as_of))
     }
@@ -204,7 +211,10 @@ impl Catalog {
         let now = Instant::now();
         let node = state.nodes.entry(id).or_default();
         let before = node.known.as_ref().map_or(0, |known| known.content.len());
-        node.changes.retain(|(at, _)| now - *at < GRACE);
+        // What the listing shows needs no help any more. A removal stands for
+        // its whole time: another listing may be older.
+        node.changes
+            .retain(|(at, change)| now - *at < GRACE && !change.is_shown(&content));
         for (_, change) in &node.changes {
             change.apply(&mut content);
         }
@@ -249,14 +259,23 @@ impl Catalog {
         self.change(folder, Change::FileRemoved(url.to_owned()));
     }
 
-    /// An empty folder was made here.
+    /// A folder was made here. It may have been there, made by another program
+    /// since the parent was listed ([API §J2]): that it is empty is known as of
+    /// that listing.
     pub fn folder_made(&self, parent: i64, folder: FolderRecord) {
         let mut state = self.lock();
-        let node = state.nodes.entry(folder.id).or_default();
-        node.known = Some(Snapshot {
-            content: Arc::default(),
-            as_of: Moment::now(),
-        });
+        let as_of = state
+            .nodes
+            .get(&parent)
+            .and_then(|node| node.known.as_ref())
+            .map(|known| known.as_of);
+        if let Some(as_of) = as_of {
+            let node = state.nodes.entry(folder.id).or_default();
+            node.known.get_or_insert(Snapshot {
+                content: Arc::default(),
+                as_of,
+            });
+        }
         drop(state);
         self.change(parent, Change::FolderAdded(folder));
     }
@@ -288,11 +307,42 @@ impl Catalog {
         self.change(parent, Change::FolderRemoved(id));
     }
 
+    /// 1Fichier does not know the folder: it is in no other either.
+    fn folder_gone(&self, id: i64) {
+        let holds = |node: &Node| {
+            let known = node.known.as_ref();
+            known.is_some_and(|known| known.content.folders().any(|folder| folder.id == id))
+        };
+        let parents: Vec<i64> = self
+            .lock()
+            .nodes
+            .iter()
+            .filter(|(_, node)| holds(node))
+            .map(|(parent, _)| *parent)
+            .collect();
+        for parent in parents {
+            self.folder_removed(parent, id);
+        }
+    }
+
     /// What is remembered of the folder was found to be wrong.
     pub fn doubt(&self, folder: i64) {
         if let Some(node) = self.lock().nodes.get_mut(&folder) {
             node.doubted = true;
         }
+    }
+
+    /// How long until the folder can be listed; `None` when it was listed since
+    /// a moment.
+    pub fn listing_after(&self, folder: i64, since: Instant) -> Option<Duration> {
+        let state = self.lock();
+        let known = state
+            .nodes
+            .get(&folder)
+            .and_then(|node| node.known.as_ref());
+        known
+            .is_none_or(|known| known.as_of.at < since)
+            .then(|| self.client.listing_allowed_in(folder))
     }
 
     /// Whether the folder was changed from here so lately that 1Fichier may
@@ -353,6 +403,15 @@ impl State {
 }
 
 impl Change {
+    /// Whether a listing shows the addition.
+    fn is_shown(&self, content: &Content) -> bool {
+        match self {
+            Self::FileAdded(file) => content.has_file(&file.url),
+            Self::FolderAdded(folder) => content.folders().any(|other| other.id == folder.id),
+            Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
+        }
+    }
+
     fn apply(&self, content: &mut Content) {
         match self {
             Self::FileAdded(file) => content.add_file(file.clone()),
