@@ -5,7 +5,7 @@
 //! more come ([API §1.1]). All remotes and clients of an account share one
 //! budget, so that their sum stays below.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -73,6 +73,8 @@ pub(crate) enum Rule {
     Call,
     /// A listing of this folder.
     Listing(i64),
+    /// A listing of sub-folders only: no rule for each folder, but one for all.
+    Folders,
     UserInfo,
 }
 
@@ -150,6 +152,8 @@ struct State {
     recent: VecDeque<Instant>,
     listing_due: Option<Instant>,
     folders: HashMap<i64, Instant>,
+    /// Folders whose last listing failed and was repeated at once.
+    repeated: HashSet<i64>,
     user_info: Option<Instant>,
     pause: Option<Pause>,
     pauses_in_a_row: u32,
@@ -215,6 +219,7 @@ impl Budget {
             recent: VecDeque::new(),
             listing_due: None,
             folders: HashMap::new(),
+            repeated: HashSet::new(),
             user_info: None,
             pause: None,
             pauses_in_a_row: 0,
@@ -278,12 +283,20 @@ impl Budget {
         let mut state = self.shared.lock();
         let now = Instant::now();
         match outcome {
-            Ok(()) => state.succeeded(permit),
+            Ok(()) => {
+                if let Rule::Listing(folder) = rule {
+                    state.repeated.remove(&folder);
+                }
+                state.succeeded(permit);
+            }
             Err(error) => match error.kind() {
                 Kind::Flood => state.locked(permit, error, None, now),
                 Kind::Banned => state.locked(permit, error, Some(BAN_PAUSE), now),
                 Kind::Broken | Kind::Server | Kind::Malformed | Kind::NotSent => {
-                    if let Rule::Listing(folder) = rule {
+                    // One repeat is tolerated, a second one is a flood.
+                    if let Rule::Listing(folder) = rule
+                        && state.repeated.insert(folder)
+                    {
                         state.folders.remove(&folder);
                     }
                 }
@@ -402,12 +415,9 @@ impl State {
                 if let Some(last) = self.folders.get(&folder) {
                     at = at.max(*last + self.limits.folder_listing);
                 }
-                if let Some(due) = self.listing_due {
-                    let tolerance =
-                        self.limits.any_listing * (self.limits.listing_burst.max(1) - 1);
-                    at = at.max(due.checked_sub(tolerance).unwrap_or(due));
-                }
+                at = at.max(self.any_listing_at(now));
             }
+            Rule::Folders => at = at.max(self.any_listing_at(now)),
             Rule::UserInfo => {
                 if let Some(last) = self.user_info {
                     at = at.max(last + self.limits.user_info);
@@ -415,6 +425,14 @@ impl State {
             }
         }
         at
+    }
+
+    fn any_listing_at(&self, now: Instant) -> Instant {
+        let Some(due) = self.listing_due else {
+            return now;
+        };
+        let tolerance = self.limits.any_listing * (self.limits.listing_burst.max(1) - 1);
+        due.checked_sub(tolerance).unwrap_or(due)
     }
 
     /// Refuses at once what cannot be in time.
@@ -458,8 +476,10 @@ impl State {
         self.minute.push_back((now, endpoint));
         match rule {
             Rule::Call => {}
-            Rule::Listing(folder) => {
-                self.folders.insert(folder, now);
+            Rule::Listing(_) | Rule::Folders => {
+                if let Rule::Listing(folder) = rule {
+                    self.folders.insert(folder, now);
+                }
                 let due = self.listing_due.unwrap_or(now).max(now);
                 self.listing_due = Some(due + self.limits.any_listing);
             }

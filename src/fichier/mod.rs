@@ -12,6 +12,7 @@ mod time;
 mod upload;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -92,6 +93,8 @@ pub struct Client {
     nodes: reqwest::Client,
     budget: Budget,
     refused_key: Mutex<Option<(Instant, Error)>>,
+    /// `folder/ls` was seen to leave out the files.
+    lists_in_two: AtomicBool,
 }
 
 impl Client {
@@ -122,6 +125,7 @@ impl Client {
                 .map_err(failed)?,
             budget: Budget::new(limits),
             refused_key: Mutex::new(None),
+            lists_in_two: AtomicBool::new(false),
         })
     }
 
@@ -139,19 +143,29 @@ impl Client {
     /// in two where not.
     pub async fn list_folder(&self, scope: Scope, folder: i64) -> Result<FolderListing, Error> {
         const ENDPOINT: &str = "folder/ls";
-        let body = json!({"folder_id": folder, "files": 1});
+        let in_two = self.lists_in_two.load(Ordering::Relaxed);
+        let (rule, body) = if in_two {
+            (Rule::Folders, json!({"folder_id": folder}))
+        } else {
+            let body = json!({"folder_id": folder, "files": 1});
+            (Rule::Listing(folder), body)
+        };
         let raw: RawListing = self
-            .call(scope, Rule::Listing(folder), ENDPOINT, &body, Repeat::Safe)
+            .call(scope, rule, ENDPOINT, &body, Repeat::Safe)
             .await?;
         let mut listing = raw.check_folder(ENDPOINT, folder)?;
-        if listing.files.is_none() {
-            // The second half of one listing: the per-folder clock does not
-            // start anew for it ([API §1.1], tolerated first repeat).
+        if in_two || listing.files.is_none() {
             let body = json!({"folder_id": folder});
             let raw: RawListing = self
-                .call(scope, Rule::Call, "file/ls", &body, Repeat::Safe)
+                .call(scope, Rule::Listing(folder), "file/ls", &body, Repeat::Safe)
                 .await?;
-            listing.files = Some(raw.check_files("file/ls")?);
+            let files = raw.check_files("file/ls")?;
+            // Files that the first call kept back: do not ask it for them
+            // again, as that would start the folder's 30 seconds in vain.
+            if !files.is_empty() {
+                self.lists_in_two.store(true, Ordering::Relaxed);
+            }
+            listing.files = Some(files);
         }
         Ok(listing)
     }
@@ -188,12 +202,13 @@ impl Client {
         Ok(())
     }
 
-    /// Removes files; at most [`BATCH`] of them.
+    /// Removes files; at most [`BATCH`] of them. A lost answer is the caller's to
+    /// repeat: only then "not there" means removed.
     pub async fn remove_files(&self, scope: Scope, urls: &[String]) -> Result<Removal, Error> {
         let files: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
         let body = json!({"files": files});
         let raw: RawRemoval = self
-            .call(scope, Rule::Call, "file/rm", &body, Repeat::Safe)
+            .call(scope, Rule::Call, "file/rm", &body, Repeat::Unsafe)
             .await?;
         Ok(Removal {
             removed: raw

@@ -222,7 +222,7 @@ fn refusal_in(page: &[u8]) -> Option<String> {
         let end = rest[start..]
             .find("</div>")
             .map_or(rest.len(), |end| start + end);
-        let text = page_text(rest[start..end].as_bytes());
+        let text = page_text(&rest.as_bytes()[start..end]);
         if !text.is_empty() {
             return Some(text);
         }
