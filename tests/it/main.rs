@@ -8,5 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod budget;
+mod checks;
+mod faults;
 mod harness;
 mod operations;
+mod upstream_matrix;
+mod upstream_switches;

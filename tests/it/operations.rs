@@ -1,6 +1,5 @@
 //! Each operation as it should go.
 
-
 use crate::harness::*;
 
 #[tokio::test(start_paused = true)]
