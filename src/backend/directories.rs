@@ -307,7 +307,11 @@ impl Remote {
                 }
                 Kind::Refused if catalog.changed_lately(id) => match waits.next() {
                     Some(wait) => tokio::time::sleep(Duration::from_secs(*wait)).await,
-                    None => return Err(not_empty(path)),
+                    None => {
+                        // Another program may have filled it.
+                        catalog.doubt(id);
+                        return Err(not_empty(path));
+                    }
                 },
                 Kind::Refused => {
                     catalog.doubt(id);

@@ -3,6 +3,7 @@
 
 mod about;
 mod activity;
+mod batch;
 mod connection;
 mod delete;
 mod directories;
@@ -44,7 +45,7 @@ use crate::clock::Clock;
 use crate::encoding::{Mask, NameCodec};
 use crate::error::{Error, Result};
 use crate::fichier::{ApiKey, Client, Hosts, Limits, Scope};
-use crate::transfer::{Batches, Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
+use crate::transfer::{Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
 
 /// Files larger than this stream straight through instead of being buffered.
 pub const STREAM_FROM: u64 = 16 << 20;
@@ -84,7 +85,7 @@ pub struct Account {
     catalog: Arc<Catalog>,
     uploads: Arc<Uploads>,
     downloads: Arc<Downloads>,
-    batches: Arc<Batches>,
+    batches: Arc<batch::Batches>,
     tracker: Tracker,
     spool: Arc<SpoolDir>,
     locks: Locks,
@@ -119,10 +120,10 @@ impl Account {
         let user = about::Known::remembered(&catalog);
         let budget_keeper = keep_budget(Arc::clone(&client), Arc::clone(&catalog), settings.clock);
         Ok(Arc::new(Self {
+            batches: batch::Batches::new(Arc::clone(&client), Arc::clone(&catalog)),
             catalog,
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
             downloads: Downloads::new(Arc::clone(&client), settings.downloads),
-            batches: Batches::new(Arc::clone(&client)),
             tracker: Tracker::default(),
             client,
             spool,

@@ -2,7 +2,7 @@
 //! broke ([API §F]).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,8 @@ const NEW_TOKENS: u32 = 2;
 pub struct Downloads {
     client: Arc<Client>,
     tokens: Mutex<HashMap<String, (Url, Instant)>>,
+    /// Held while a token is asked for: readers of one file share it.
+    asking: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     connections: Arc<Semaphore>,
 }
 
@@ -35,6 +37,7 @@ impl Downloads {
         Arc::new(Self {
             client,
             tokens: Mutex::default(),
+            asking: Mutex::default(),
             connections: Arc::new(Semaphore::new(connections)),
         })
     }
@@ -43,11 +46,31 @@ impl Downloads {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn known_token(&self, file: &str) -> Option<Url> {
+        let tokens = self.lock();
+        let (token, issued) = tokens.get(file)?;
+        (issued.elapsed() < TOKEN_LIFE).then(|| token.clone())
+    }
+
+    fn asking(&self, file: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = asking.get(file).and_then(Weak::upgrade) {
+            return lock;
+        }
+        asking.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::default();
+        asking.insert(file.to_owned(), Arc::downgrade(&lock));
+        lock
+    }
+
     async fn token(&self, scope: Scope, file: &str) -> Result<Url, Error> {
-        if let Some((token, issued)) = self.lock().get(file)
-            && issued.elapsed() < TOKEN_LIFE
-        {
-            return Ok(token.clone());
+        if let Some(token) = self.known_token(file) {
+            return Ok(token);
+        }
+        let lock = self.asking(file);
+        let _asking = lock.lock().await;
+        if let Some(token) = self.known_token(file) {
+            return Ok(token);
         }
         let issued = Instant::now();
         let token = self.client.download_token(scope, file).await?;
@@ -62,8 +85,12 @@ impl Downloads {
         Ok(token)
     }
 
-    fn forget(&self, file: &str) {
-        self.lock().remove(file);
+    /// Forgets a token, unless another reader has a new one already.
+    fn forget(&self, file: &str, used: Option<&Url>) {
+        let mut tokens = self.lock();
+        if tokens.get(file).map(|(token, _)| token) == used {
+            tokens.remove(file);
+        }
     }
 
     /// Reads `length` bytes from `offset` of a file of `size` bytes. Waits for
@@ -87,6 +114,7 @@ impl Downloads {
             end: offset + length,
             size,
             open: None,
+            token: None,
             failures: 0,
             new_tokens: 0,
             _connection: connection,
@@ -104,6 +132,7 @@ pub struct Reader {
     end: u64,
     size: u64,
     open: Option<Download>,
+    token: Option<Url>,
     failures: u32,
     new_tokens: u32,
     _connection: Option<OwnedSemaphorePermit>,
@@ -141,8 +170,9 @@ impl Reader {
         Ok(None)
     }
 
-    async fn connect(&self) -> Result<Download, Error> {
+    async fn connect(&mut self) -> Result<Download, Error> {
         let token = self.downloads.token(self.scope, &self.file).await?;
+        self.token = Some(token.clone());
         self.downloads
             .client
             .download(&token, self.at, self.end - self.at, self.size)
@@ -152,7 +182,7 @@ impl Reader {
     async fn recover(&mut self, error: Error) -> Result<(), Error> {
         match error.kind() {
             Kind::Token => {
-                self.downloads.forget(&self.file);
+                self.downloads.forget(&self.file, self.token.as_ref());
                 self.new_tokens += 1;
                 if self.new_tokens > NEW_TOKENS {
                     return Err(error);
@@ -165,7 +195,7 @@ impl Reader {
                 }
                 // The same URL first; it may have died with the connection.
                 if self.failures > 1 {
-                    self.downloads.forget(&self.file);
+                    self.downloads.forget(&self.file, self.token.as_ref());
                 }
                 tokio::time::sleep(Duration::from_millis(200) * 3_u32.pow(self.failures - 1)).await;
             }

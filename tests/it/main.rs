@@ -10,8 +10,13 @@
 
 mod bad_input;
 mod batches;
+mod budget;
+mod checks;
 mod discovery;
+mod faults;
 mod harness;
 mod operations;
 mod persistence;
 mod streams;
+mod upstream_matrix;
+mod upstream_switches;
