@@ -7,8 +7,9 @@ mod download;
 mod error;
 mod hosts;
 mod lenient;
+mod listing;
 mod model;
-mod time;
+pub(crate) mod time;
 mod upload;
 
 use std::fmt;
@@ -27,7 +28,7 @@ pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder, UserInfo}
 pub use upload::{Emission, Node, Report};
 
 use budget::{Permit, Rule};
-use model::{Envelope, RawBatch, RawListing, RawMkdir, RawToken, RawUploadServer, RawUser};
+use model::{Envelope, RawBatch, RawMkdir, RawToken, RawUploadServer, RawUser};
 
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
@@ -158,32 +159,6 @@ impl Client {
     /// The request budget, for display.
     pub fn budget(&self) -> &Budget {
         &self.budget
-    }
-
-    /// How long until the folder may be listed again.
-    pub fn listing_allowed_in(&self, folder: i64) -> Duration {
-        self.budget.listing_allowed_in(folder)
-    }
-
-    /// Folders and files of a folder, in one call where 1Fichier does that and
-    /// in two where not.
-    pub async fn list_folder(&self, scope: Scope, folder: i64) -> Result<FolderListing, Error> {
-        const ENDPOINT: &str = "folder/ls";
-        let body = json!({"folder_id": folder, "files": 1});
-        let raw: RawListing = self
-            .call(scope, Rule::Listing(folder), ENDPOINT, &body, Repeat::Safe)
-            .await?;
-        let mut listing = raw.check_folder(ENDPOINT, folder)?;
-        if listing.files.is_none() {
-            // The second half of one listing: the per-folder clock does not
-            // start anew for it ([API §1.1], tolerated first repeat).
-            let body = json!({"folder_id": folder});
-            let raw: RawListing = self
-                .call(scope, Rule::Call, "file/ls", &body, Repeat::Safe)
-                .await?;
-            listing.files = Some(raw.check_files("file/ls")?);
-        }
-        Ok(listing)
     }
 
     /// Makes a folder; returns its id and stored name.

@@ -9,4 +9,5 @@
 )]
 
 mod harness;
+mod large_folders;
 mod operations;
