@@ -10,6 +10,8 @@ use digest::Digest;
 use tokio::sync::mpsc;
 use whirlpool::Whirlpool;
 
+use super::state::Shared;
+
 /// The content of one or more files (copies share it) with its size and checksum.
 #[derive(Debug)]
 pub(super) struct Body {
@@ -143,22 +145,21 @@ pub(super) enum Job {
     End,
 }
 
-/// Writes and hashes contents on a blocking thread until the channel closes. A content whose end
-/// never came is dropped.
-pub(super) fn write_all(
-    bodies: &Bodies,
-    mut jobs: mpsc::Receiver<Job>,
-    flip_first_byte: bool,
-) -> io::Result<Vec<Arc<Body>>> {
-    let mut done = Vec::new();
-    let mut open: Option<Writer> = None;
-    let mut flip = flip_first_byte;
-    while let Some(job) = jobs.blocking_recv() {
+/// Contents on their way to the disk.
+#[derive(Debug)]
+struct Writing {
+    done: Vec<Arc<Body>>,
+    open: Option<Writer>,
+    flip: bool,
+}
+
+impl Writing {
+    fn take(&mut self, bodies: &Bodies, job: Job) -> io::Result<()> {
         match job {
-            Job::Begin => open = Some(bodies.writer()?),
+            Job::Begin => self.open = Some(bodies.writer()?),
             Job::Data(data) => {
-                if let Some(writer) = &mut open {
-                    if std::mem::take(&mut flip) {
+                if let Some(writer) = &mut self.open {
+                    if std::mem::take(&mut self.flip) {
                         let mut wrong = data.to_vec();
                         if let Some(first) = wrong.first_mut() {
                             *first ^= 1;
@@ -170,13 +171,40 @@ pub(super) fn write_all(
                 }
             }
             Job::End => {
-                if let Some(writer) = open.take() {
-                    done.push(writer.finish()?);
+                if let Some(writer) = self.open.take() {
+                    self.done.push(writer.finish()?);
                 }
             }
         }
+        Ok(())
     }
-    Ok(done)
+}
+
+/// Writes and hashes contents until the channel closes. A content whose end never came is
+/// dropped. Only what is at hand goes to a blocking thread: one that waited for the client would
+/// stop a paused clock, and with it the client.
+pub(super) async fn write_all(
+    shared: Arc<Shared>,
+    mut jobs: mpsc::Receiver<Job>,
+    flip_first_byte: bool,
+) -> io::Result<Vec<Arc<Body>>> {
+    let mut writing = Writing {
+        done: Vec::new(),
+        open: None,
+        flip: flip_first_byte,
+    };
+    let mut batch = Vec::new();
+    while jobs.recv_many(&mut batch, jobs.max_capacity()).await > 0 {
+        let (shared, batch) = (Arc::clone(&shared), std::mem::take(&mut batch));
+        let written = tokio::task::spawn_blocking(move || {
+            for job in batch {
+                writing.take(&shared.bodies, job)?;
+            }
+            io::Result::Ok(writing)
+        });
+        writing = written.await.map_err(io::Error::other)??;
+    }
+    Ok(writing.done)
 }
 
 /// Opens a content for reading from an offset.

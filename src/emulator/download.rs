@@ -234,8 +234,51 @@ fn parse_range(text: &str, size: u64) -> Asked {
     Asked::Part(first, last.min(size - 1))
 }
 
-/// A part of a content in pieces, one byte of it wrong if asked. A thread reads ahead, so that
-/// disk and network work at the same time.
+/// A part of a content that is being read.
+struct Reading {
+    body: Arc<Body>,
+    file: Option<std::fs::File>,
+    /// Where it goes on, and how much is left.
+    at: u64,
+    left: u64,
+    /// The byte that is to be wrong.
+    flip: Option<u64>,
+}
+
+impl Reading {
+    /// The next piece; `None` at the end.
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let size = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE);
+        if size == 0 {
+            return Ok(None);
+        }
+        if let (None, Place::Disk(place)) = (&self.file, &self.body.place) {
+            self.file = Some(open_at(place.path(), self.at)?);
+        }
+        let flip = self
+            .flip
+            .and_then(|byte| byte.checked_sub(self.at))
+            .and_then(|byte| usize::try_from(byte).ok())
+            .filter(|byte| *byte < size);
+        self.at += size as u64;
+        self.left -= size as u64;
+        if self.file.is_none() && flip.is_none() {
+            return Ok(Some(Bytes::from_static(&ZEROS).slice(..size)));
+        }
+        let mut piece = BytesMut::zeroed(size);
+        if let Some(file) = &mut self.file {
+            file.read_exact(&mut piece)?;
+        }
+        if let Some(byte) = flip.and_then(|at| piece.get_mut(at)) {
+            *byte ^= 1;
+        }
+        Ok(Some(piece.freeze()))
+    }
+}
+
+/// A part of a content in pieces, one byte of it wrong if asked. They are read ahead, so that
+/// disk and network work at the same time; each on a blocking thread of its own, because one that
+/// waited for the client would stop a paused clock, and with it the client.
 fn pieces(
     body: Arc<Body>,
     first: u64,
@@ -243,53 +286,37 @@ fn pieces(
     flip: Option<u64>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (to, mut from) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let sent = read(&body, first, length, flip, &to);
-        if let Err(error) = sent {
-            // The receiver is gone when the client is; nobody is left to be told.
-            let _ = to.blocking_send(Err(error));
+    let mut reading = Reading {
+        body,
+        file: None,
+        at: first,
+        left: length,
+        flip: flip.and_then(|byte| first.checked_add(byte)),
+    };
+    tokio::spawn(async move {
+        loop {
+            let read = tokio::task::spawn_blocking(move || {
+                let piece = reading.next();
+                (reading, piece)
+            });
+            let piece = match read.await {
+                Ok((rest, piece)) => {
+                    reading = rest;
+                    piece
+                }
+                Err(_) => return,
+            };
+            let Some(piece) = piece.transpose() else {
+                return;
+            };
+            let failed = piece.is_err();
+            // The receiver is gone when the client is.
+            if to.send(piece).await.is_err() || failed {
+                return;
+            }
         }
     });
     futures::stream::poll_fn(move |context| from.poll_recv(context))
-}
-
-fn read(
-    body: &Body,
-    first: u64,
-    length: u64,
-    flip: Option<u64>,
-    to: &mpsc::Sender<io::Result<Bytes>>,
-) -> io::Result<()> {
-    let mut file = match &body.place {
-        Place::Disk(place) => Some(open_at(place.path(), first)?),
-        Place::Zeros => None,
-    };
-    let mut done = 0;
-    while done < length {
-        let size = usize::try_from(length - done).unwrap_or(PIECE).min(PIECE);
-        let flip = flip
-            .and_then(|at| at.checked_sub(done))
-            .and_then(|at| usize::try_from(at).ok())
-            .filter(|at| *at < size);
-        let piece = match (&mut file, flip) {
-            (None, None) => Bytes::from_static(&ZEROS).slice(..size),
-            (file, flip) => {
-                let mut piece = BytesMut::zeroed(size);
-                if let Some(file) = file {
-                    file.read_exact(&mut piece)?;
-                }
-                if let Some(byte) = flip.and_then(|at| piece.get_mut(at)) {
-                    *byte ^= 1;
-                }
-                piece.freeze()
-            }
-        };
-        if to.blocking_send(Ok(piece)).is_err() {
-            return Ok(());
-        }
-        done += size as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

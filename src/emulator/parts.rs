@@ -24,7 +24,7 @@ pub(super) enum Failed {
     Broken,
 }
 
-/// Sorts the parts of a body: fields are kept, contents go to the writing thread.
+/// Sorts the parts of a body: fields are kept, contents go to who writes them.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) parser: Parser,
@@ -84,7 +84,7 @@ impl Reader {
                     None => Job::End,
                 },
             };
-            // The thread ends early only when it cannot write; the result says so.
+            // The writing ends early only when it cannot write; the result says so.
             self.jobs.send(job).await.map_err(|_| Failed::Broken)?;
         }
         self.events = events;

@@ -135,7 +135,7 @@ impl Upload {
         let writing = {
             let shared = Arc::clone(shared);
             let flip = self.fault == Some(FaultKind::Corrupt);
-            tokio::task::spawn_blocking(move || body::write_all(&shared.bodies, queue, flip))
+            tokio::spawn(body::write_all(shared, queue, flip))
         };
         let mut reader = Reader::new(boundary, jobs);
         let mut total: u64 = 0;

@@ -12,8 +12,9 @@ mod model;
 pub(crate) mod time;
 mod upload;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -44,9 +45,11 @@ pub const MAX_FILE_BYTES: u64 = 300_000_000_000;
 const API_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_ANSWER: usize = 64 << 20;
-/// How long a refused key is not tried again: repeated refusals lead to a ban
-/// ([API §1.1]).
-const KEY_MEMORY: Duration = Duration::from_secs(300);
+/// How long a refused key, or what the plan does not allow, is not tried again:
+/// repeated refusals lead to a ban ([API §1.1]).
+const REFUSAL_MEMORY: Duration = Duration::from_secs(300);
+/// Stands for every endpoint among the refusals.
+const EVERY_CALL: &str = "";
 
 /// The secret that names the account. Never shown.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -122,7 +125,8 @@ pub struct Client {
     api: reqwest::Client,
     nodes: reqwest::Client,
     budget: Budget,
-    refused_key: Mutex<Option<(Instant, Error)>>,
+    /// By endpoint: refusals that are of the account and not of one file.
+    refusals: Mutex<HashMap<&'static str, (Instant, Error)>>,
 }
 
 impl Client {
@@ -152,7 +156,7 @@ impl Client {
                 .build()
                 .map_err(failed)?,
             budget: Budget::new(limits),
-            refused_key: Mutex::new(None),
+            refusals: Mutex::default(),
         })
     }
 
@@ -339,11 +343,13 @@ impl Client {
         let Turn { scope, mut permit } = turn.into();
         let mut attempt = 0;
         loop {
-            self.check_key()?;
+            self.check_refusals(endpoint)?;
             let permit = match permit.take() {
                 Some(permit) => permit,
                 None => self.budget.acquire(scope, rule, endpoint).await?,
             };
+            // While this waited, another call may have been refused for all.
+            self.check_refusals(endpoint)?;
             let outcome = self
                 .exchange(endpoint, body)
                 .await
@@ -354,12 +360,14 @@ impl Client {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if error.kind() == Kind::Credentials {
-                *self
-                    .refused_key
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) =
-                    Some((Instant::now(), error.clone()));
+            let refused = match error.kind() {
+                Kind::Credentials => Some(EVERY_CALL),
+                Kind::Plan | Kind::ProfessionalAddress => Some(endpoint),
+                _ => None,
+            };
+            if let Some(refused) = refused {
+                self.refusals()
+                    .insert(refused, (Instant::now(), error.clone()));
             }
             attempt += 1;
             let Some(pause) = pause_before_repeat(&error, attempt, repeat) else {
@@ -376,17 +384,16 @@ impl Client {
         }
     }
 
-    fn check_key(&self) -> Result<(), Error> {
-        let mut refused = self
-            .refused_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match &*refused {
-            Some((at, error)) if at.elapsed() < KEY_MEMORY => Err(error.clone()),
-            _ => {
-                *refused = None;
-                Ok(())
-            }
+    fn refusals(&self) -> MutexGuard<'_, HashMap<&'static str, (Instant, Error)>> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_refusals(&self, endpoint: &'static str) -> Result<(), Error> {
+        let mut refusals = self.refusals();
+        refusals.retain(|_, (at, _)| at.elapsed() < REFUSAL_MEMORY);
+        match refusals.get(EVERY_CALL).or_else(|| refusals.get(endpoint)) {
+            Some((_, error)) => Err(error.clone()),
+            None => Ok(()),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::convert;
 use super::deadline::{until_deadline, within};
@@ -32,7 +32,12 @@ async fn next(stream: &mut Streaming<PutRequest>) -> std::result::Result<Option<
                 SILENCE.as_secs()
             );
             status(&Error::new(Reason::UploadNotCommitted, text))
-        })??;
+        })?
+        .map_err(|error| match error.code() {
+            // tonic's own limit, for a message that it does not even decode.
+            Code::OutOfRange => status(&chunk_too_large(error.message())),
+            _ => error,
+        })?;
     match message {
         None => Ok(None),
         Some(PutRequest {
@@ -107,6 +112,14 @@ async fn begin(remote: &Remote, scope: Scope, header: PutHeader) -> Result<Begun
     remote.put(scope, &path, options).await
 }
 
+fn chunk_too_large(found: impl std::fmt::Display) -> Error {
+    let most = convert::MAX_CHUNK;
+    Error::invalid_field(
+        "chunk.data",
+        format_args!("{found}; at most {most} bytes are allowed"),
+    )
+}
+
 async fn take(session: &mut PutSession, chunk: Chunk) -> Result<()> {
     let offset = convert::to_u64("chunk.offset", chunk.offset)?;
     if offset != session.received() {
@@ -125,14 +138,7 @@ async fn take(session: &mut PutSession, chunk: Chunk) -> Result<()> {
         .field("chunk.offset"));
     }
     if chunk.data.len() > convert::MAX_CHUNK {
-        return Err(Error::invalid_field(
-            "chunk.data",
-            format_args!(
-                "{} bytes; at most {} are allowed",
-                chunk.data.len(),
-                convert::MAX_CHUNK
-            ),
-        ));
+        return Err(chunk_too_large(format_args!("{} bytes", chunk.data.len())));
     }
     if let Some(expected) = chunk.crc32c
         && crc32c::crc32c(&chunk.data) != expected

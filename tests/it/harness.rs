@@ -366,6 +366,33 @@ pub fn assert_reason<T: std::fmt::Debug>(result: Result<T, Status>, expected: &s
     status
 }
 
+/// A fact of a status's ErrorInfo.
+#[track_caller]
+pub fn fact(status: &Status, name: &str) -> String {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap();
+    info.metadata
+        .get(name)
+        .unwrap_or_else(|| panic!("no {name} in {info:?}"))
+        .clone()
+}
+
+/// The request field that a status complains about.
+#[track_caller]
+pub fn field(status: &Status) -> String {
+    let details = status.get_error_details();
+    details.bad_request().unwrap().field_violations[0]
+        .field
+        .clone()
+}
+
+/// How long to wait before a repeat.
+#[track_caller]
+pub fn retry_delay(status: &Status) -> Duration {
+    let details = status.get_error_details();
+    details.retry_info().unwrap().retry_delay.unwrap()
+}
+
 /// Bytes that differ everywhere.
 pub fn content(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32 ^ size as u32;

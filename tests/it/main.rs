@@ -8,6 +8,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod bad_input;
+mod batches;
+mod discovery;
 mod harness;
 mod large_folders;
 mod operations;
+mod persistence;
+mod streams;
