@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::entry::Entry;
 use super::in_use::Writing;
 use super::path::RemotePath;
@@ -138,6 +140,7 @@ impl Remote {
             .await;
         let error = match made {
             Ok((id, stored)) if stored == name => {
+                self.account.landings.seen(id, Instant::now());
                 let time = jiff::Timestamp::now().as_second();
                 self.account.catalog.folder_made(
                     parent,

@@ -9,6 +9,7 @@ mod delete;
 mod directories;
 mod entry;
 mod in_use;
+mod landing;
 mod list;
 mod path;
 mod put;
@@ -90,6 +91,7 @@ pub struct Account {
     spool: Arc<SpoolDir>,
     locks: Locks,
     in_use: in_use::FoldersInUse,
+    landings: landing::Landings,
     clock: Clock,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
@@ -129,6 +131,7 @@ impl Account {
             spool,
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
+            landings: landing::Landings::default(),
             clock: settings.clock,
             user: tokio::sync::Mutex::new(user),
             tasks,

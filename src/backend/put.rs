@@ -457,6 +457,10 @@ impl PutSession {
         let file = record(stored.at_path(&path)?, expected);
         self.made.clear();
         account.catalog.file_added(folder, file.clone());
+        // Before anything older goes: it may be the only copy in its place.
+        let (folder, file) = remote
+            .confirm_landing(Scope::new(Priority::Upload), &parent, folder, &file)
+            .await?;
         // The file is safe: what follows is not the caller's to wait for or to
         // cancel.
         let scope = Scope::new(Priority::Upload);

@@ -210,7 +210,7 @@ impl Catalog {
     }
 
     /// 1Fichier does not know the folder: it is in no other either.
-    fn folder_gone(&self, id: i64) {
+    pub fn folder_gone(&self, id: i64) {
         let holds = |node: &node::Node| {
             let known = node.known.as_ref();
             known.is_some_and(|known| known.content.has_folder(id))
@@ -237,6 +237,18 @@ impl Catalog {
         known
             .is_none_or(|known| self.clock.age(known.listed) > since.elapsed())
             .then(|| self.client.listing_allowed_in(folder))
+    }
+
+    /// Whether nobody else writes to the account.
+    pub fn is_exclusive(&self) -> bool {
+        self.settings.exclusive
+    }
+
+    /// When the folder was last listed, by the steady clock.
+    pub fn listed_at(&self, folder: i64) -> Option<Instant> {
+        let state = self.lock();
+        let known = state.nodes.get(&folder)?.known.as_ref()?;
+        Instant::now().checked_sub(self.clock.age(known.listed))
     }
 
     fn forget(&self, id: i64) {

@@ -30,7 +30,7 @@ pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder, UserInfo}
 pub use upload::{Emission, Node, Report};
 
 use budget::{Permit, Rule};
-use model::{Envelope, RawBatch, RawMkdir, RawToken, RawUploadServer, RawUser};
+use model::{Envelope, RawBatch, RawInfo, RawMkdir, RawToken, RawUploadServer, RawUser};
 
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
@@ -291,6 +291,16 @@ impl Client {
             Err(error) if error.kind() == Kind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The folder that a file is in, if 1Fichier tells. Costly, as
+    /// [`Client::file_exists`].
+    pub async fn folder_of(&self, scope: Scope, url: &str) -> Result<Option<i64>, Error> {
+        let body = json!({"url": url});
+        let raw: RawInfo = self
+            .call(scope, Rule::Call, "file/info", &body, Repeat::Safe)
+            .await?;
+        Ok(raw.folder_id.0)
     }
 
     /// Facts about the account. Allowed once in 5 minutes.

@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod batches;
+mod behind_our_back;
 mod budget;
 mod checks;
 mod discovery;
