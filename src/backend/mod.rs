@@ -48,8 +48,6 @@ use crate::error::{Error, Result};
 use crate::fichier::{ApiKey, Client, Hosts, Limits, Scope};
 use crate::transfer::{Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
 
-/// Files larger than this stream straight through instead of being buffered.
-pub const STREAM_FROM: u64 = 16 << 20;
 /// Most targets of one delete request.
 pub const MAX_DELETE_TARGETS: usize = 10_000;
 /// Most ranges of one read.

@@ -12,7 +12,7 @@ use super::entry::{Entry, etag};
 use super::in_use::Writing;
 use super::path::RemotePath;
 use super::resolve::Found;
-use super::{AtPath, Remote, STREAM_FROM};
+use super::{AtPath, Remote};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
@@ -136,7 +136,11 @@ impl Remote {
             request,
             options,
         };
-        if let Some(size) = session.options.size.filter(|size| *size > STREAM_FROM) {
+        if let Some(size) = session
+            .options
+            .size
+            .filter(|size| *size > self.account.uploads.stream_from())
+        {
             session.begin_stream(scope, &parent, size).await?;
         }
         if session.sink.is_none() {

@@ -41,6 +41,9 @@ pub struct UploadLimits {
     pub group_bytes: u64,
     /// Files of one group.
     pub group_files: usize,
+    /// Files larger than this stream straight through instead of being
+    /// buffered, so no member of a group is larger.
+    pub stream_from: u64,
 }
 
 impl Default for UploadLimits {
@@ -49,6 +52,7 @@ impl Default for UploadLimits {
             connections: 4,
             group_bytes: 256 << 20,
             group_files: UPLOAD_BATCH,
+            stream_from: 16 << 20,
         }
     }
 }
@@ -95,6 +99,11 @@ impl Uploads {
             connections,
             folders: Gather::default(),
         })
+    }
+
+    /// Files larger than this stream straight through.
+    pub fn stream_from(&self) -> u64 {
+        self.limits.stream_from
     }
 
     /// Stores a buffered file in a folder, in one group with others that wait

@@ -20,6 +20,7 @@ use pluton_fichier::proto::put_request::Payload;
 use pluton_fichier::proto::storage_backend_client::StorageBackendClient;
 use pluton_fichier::proto::*;
 use pluton_fichier::server::Server;
+use pluton_fichier::transfer::UploadLimits;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -68,7 +69,7 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
         exclusive: false,
         clock: Clock::virtual_time(),
         spool_bytes: 1 << 30,
-        uploads: 4,
+        uploads: UploadLimits::default(),
         downloads: 16,
         limits: Limits::default(),
         shutdown_grace: Duration::from_secs(5),
