@@ -24,9 +24,14 @@ impl Clock {
     /// The same, as if the time of day were another by so many seconds.
     #[must_use]
     pub fn shifted(self, seconds: i64) -> Self {
-        let (time, start) = self.0.unwrap_or_else(|| (SystemTime::now(), Instant::now()));
+        let (time, start) = self
+            .0
+            .unwrap_or_else(|| (SystemTime::now(), Instant::now()));
         let by = Duration::from_secs(seconds.unsigned_abs());
-        Self(Some((if seconds < 0 { time - by } else { time + by }, start)))
+        Self(Some((
+            if seconds < 0 { time - by } else { time + by },
+            start,
+        )))
     }
 
     /// The time of day now.

@@ -144,7 +144,10 @@ fn keep_budget(client: Arc<Client>, catalog: Arc<Catalog>, clock: Clock) -> Abor
     {
         budget.restore_lock(remaining, &text);
     }
-    if catalog.fact(CALL).is_some_and(|(at, _)| clock.age(at) < Duration::from_secs(3)) {
+    if catalog
+        .fact(CALL)
+        .is_some_and(|(at, _)| clock.age(at) < Duration::from_secs(3))
+    {
         budget.restore_calls();
     }
     let mut calls = budget.calls();

@@ -244,10 +244,9 @@ impl Store {
     pub(super) fn listed_since(&self, since: SystemTime) -> Vec<(i64, SystemTime)> {
         let connection = lock(&self.reader);
         let read = || -> rusqlite::Result<Vec<_>> {
-            let mut statement = connection
-                .prepare(
-                    "SELECT folder, ABS(listed_at) AS at FROM listings WHERE at > ?1 ORDER BY at",
-                )?;
+            let mut statement = connection.prepare(
+                "SELECT folder, ABS(listed_at) AS at FROM listings WHERE at > ?1 ORDER BY at",
+            )?;
             let rows = statement.query_map([to_millis(since)], |row| {
                 Ok((row.get(0)?, from_millis(row.get(1)?)))
             })?;
@@ -575,8 +574,17 @@ mod tests {
     }
 
     fn listing(folder: i64, files: Vec<FileRecord>) -> Write {
-        let folders = vec![FolderRecord { id: 7, name: "sub".into(), time: None, password: false }];
-        Write::Listing { folder, content: Arc::new(Content::new(folders, files)), at: SystemTime::now() }
+        let folders = vec![FolderRecord {
+            id: 7,
+            name: "sub".into(),
+            time: None,
+            password: false,
+        }];
+        Write::Listing {
+            folder,
+            content: Arc::new(Content::new(folders, files)),
+            at: SystemTime::now(),
+        }
     }
 
     #[tokio::test]
@@ -586,9 +594,21 @@ mod tests {
         let store = Store::open(&path, "account").unwrap();
         store.write(listing(1, vec![file("a"), file("b")]));
         let now = SystemTime::now();
-        store.write(Write::Change { folder: 1, change: Change::FileRemoved(file("a").url), at: now });
-        store.write(Write::Change { folder: 1, change: Change::FileAdded(file("c")), at: now });
-        store.write(Write::Change { folder: 2, change: Change::FolderRemoved(9), at: now });
+        store.write(Write::Change {
+            folder: 1,
+            change: Change::FileRemoved(file("a").url),
+            at: now,
+        });
+        store.write(Write::Change {
+            folder: 1,
+            change: Change::FileAdded(file("c")),
+            at: now,
+        });
+        store.write(Write::Change {
+            folder: 2,
+            change: Change::FolderRemoved(9),
+            at: now,
+        });
         drop(store);
         let store = Store::open(&path, "account").unwrap();
         let remembered = store.load(1).await;
@@ -609,19 +629,42 @@ mod tests {
         let path = dir.path().join("x.db");
         drop(Store::open(&path, "account").unwrap());
         let connection = Connection::open(&path).unwrap();
-        let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        let pages: i64 = connection
+            .query_row("PRAGMA page_count", [], |row| row.get(0))
+            .unwrap();
         drop(connection);
-        let store = Store::open_with(&path, "account", &format!("PRAGMA max_page_count = {};", pages + 2)).unwrap();
+        let store = Store::open_with(
+            &path,
+            "account",
+            &format!("PRAGMA max_page_count = {};", pages + 2),
+        )
+        .unwrap();
         store.write(listing(1, vec![file("a")]));
         store.flush().await;
         assert_eq!(store.problem(), None);
-        store.write(listing(2, (0..5_000).map(|number| file(&number.to_string())).collect()));
+        store.write(listing(
+            2,
+            (0..5_000).map(|number| file(&number.to_string())).collect(),
+        ));
         store.flush().await;
-        assert!(store.problem().unwrap().contains("full"), "{:?}", store.problem());
-        assert!(store.load(1).await.content.is_none(), "what fell behind is not read");
+        assert!(
+            store.problem().unwrap().contains("full"),
+            "{:?}",
+            store.problem()
+        );
+        assert!(
+            store.load(1).await.content.is_none(),
+            "what fell behind is not read"
+        );
         drop(store);
         let store = Store::open(&path, "account").unwrap();
-        assert!(store.load(1).await.content.is_none(), "the incomplete one was set aside");
-        assert!(std::fs::read_dir(dir.path()).unwrap().count() > 1, "and not deleted");
+        assert!(
+            store.load(1).await.content.is_none(),
+            "the incomplete one was set aside"
+        );
+        assert!(
+            std::fs::read_dir(dir.path()).unwrap().count() > 1,
+            "and not deleted"
+        );
     }
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, WeakShared};
 use reqwest::Url;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -21,11 +23,22 @@ const FAILURES: u32 = 5;
 /// New tokens in a row ([API §J26]).
 const NEW_TOKENS: u32 = 2;
 
+type Flight = BoxFuture<'static, Result<Url, Error>>;
+
+/// Download URLs by file.
+#[derive(Debug, Default)]
+struct Tokens {
+    /// With when they were issued.
+    known: HashMap<String, (Url, Instant)>,
+    /// Those that are being asked for.
+    asked: HashMap<String, WeakShared<Flight>>,
+}
+
 /// The downloads of one account.
 #[derive(Debug)]
 pub struct Downloads {
     client: Arc<Client>,
-    tokens: Mutex<HashMap<String, (Url, Instant)>>,
+    tokens: Mutex<Tokens>,
     connections: Arc<Semaphore>,
 }
 
@@ -39,31 +52,66 @@ impl Downloads {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Url, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Tokens> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn token(&self, scope: Scope, file: &str) -> Result<Url, Error> {
-        if let Some((token, issued)) = self.lock().get(file)
-            && issued.elapsed() < TOKEN_LIFE
-        {
-            return Ok(token.clone());
+    /// A token of the file. All that need one at the same time wait for one
+    /// call.
+    async fn token(self: &Arc<Self>, scope: Scope, file: &str) -> Result<Url, Error> {
+        let flight = {
+            let mut tokens = self.lock();
+            if let Some((token, issued)) = tokens.known.get(file)
+                && issued.elapsed() < TOKEN_LIFE
+            {
+                return Ok(token.clone());
+            }
+            let asked = tokens.asked.get(file).and_then(WeakShared::upgrade);
+            asked.unwrap_or_else(|| {
+                let ask = Arc::clone(self).ask(scope, file.to_owned());
+                let flight = ask.boxed().shared();
+                if let Some(weak) = flight.downgrade() {
+                    tokens.asked.insert(file.to_owned(), weak);
+                }
+                flight
+            })
+        };
+        tokio::select! {
+            biased;
+            token = flight => token,
+            error = self.client.budget().locked_out(scope) => Err(error),
         }
+    }
+
+    /// Asks on behalf of all that wait. It has no deadline of its own: each
+    /// caller stops waiting at its own.
+    async fn ask(self: Arc<Self>, scope: Scope, file: String) -> Result<Url, Error> {
+        let scope = Scope {
+            deadline: None,
+            ..scope
+        };
         let issued = Instant::now();
-        let token = self.client.download_token(scope, file).await?;
+        let token = self.client.download_token(scope, &file).await;
         let mut tokens = self.lock();
-        if tokens.len() >= TOKENS {
-            tokens.retain(|_, (_, issued)| issued.elapsed() < TOKEN_LIFE);
-            if tokens.len() >= TOKENS {
-                tokens.clear();
+        tokens.asked.remove(&file);
+        let token = token?;
+        if tokens.known.len() >= TOKENS {
+            tokens
+                .known
+                .retain(|_, (_, issued)| issued.elapsed() < TOKEN_LIFE);
+            if tokens.known.len() >= TOKENS {
+                tokens.known.clear();
             }
         }
-        tokens.insert(file.to_owned(), (token.clone(), issued));
+        if tokens.asked.len() >= TOKENS {
+            tokens.asked.retain(|_, asked| asked.upgrade().is_some());
+        }
+        tokens.known.insert(file, (token.clone(), issued));
         Ok(token)
     }
 
     fn forget(&self, file: &str) {
-        self.lock().remove(file);
+        self.lock().known.remove(file);
     }
 
     /// Reads `length` bytes from `offset` of a file of `size` bytes. Waits for

@@ -14,3 +14,4 @@ mod harness;
 mod operations;
 mod persistence;
 mod streams;
+mod tokens;

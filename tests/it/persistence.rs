@@ -10,14 +10,24 @@ use crate::harness::*;
 
 fn catalogs(world: &World) -> Vec<PathBuf> {
     let dir = world.config.state_dir.as_ref().unwrap().join("catalog");
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.extension().is_some_and(|extension| extension == "db")).collect()
+    let entries = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.extension().is_some_and(|extension| extension == "db"))
+        .collect()
 }
 
 fn set_aside(world: &World) -> usize {
     let dir = world.config.state_dir.as_ref().unwrap().join("catalog");
-    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.contains("set-aside") && !name.ends_with("-wal") && !name.ends_with("-shm")).count()
+    let names = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| {
+            name.contains("set-aside") && !name.ends_with("-wal") && !name.ends_with("-shm")
+        })
+        .count()
 }
 
 async fn filled() -> World {
@@ -55,14 +65,19 @@ async fn what_was_acknowledged_survives_a_crash() {
     world.server = Some(Server::start(world.config.clone()).await.unwrap());
     world.client = connect(world.server.as_ref().unwrap()).await;
     world.control.reset_calls();
-    assert_eq!(world.names("", true).await, ["4", "a/", "new/", "a/1", "a/b/", "a/b/3"]);
+    assert_eq!(
+        world.names("", true).await,
+        ["4", "a/", "new/", "a/1", "a/b/", "a/b/3"]
+    );
     assert_eq!(world.control.calls().total_v1(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn own_changes_outlive_a_restart_while_listings_lag() {
     let mut world = filled().await;
-    world.control.set_behaviour(|behaviour| behaviour.index_delay = Duration::from_secs(120));
+    world
+        .control
+        .set_behaviour(|behaviour| behaviour.index_delay = Duration::from_secs(120));
     world.put("a/late", &content(10)).await.unwrap();
     world.delete(&["a/1"]).await;
     world.restart().await;
@@ -73,14 +88,22 @@ async fn own_changes_outlive_a_restart_while_listings_lag() {
         ..ListRequest::default()
     };
     let pages = list(&world.client, request).await.unwrap();
-    let names: Vec<_> = pages[0].entries.iter().map(|entry| entry.path.as_str()).collect();
+    let names: Vec<_> = pages[0]
+        .entries
+        .iter()
+        .map(|entry| entry.path.as_str())
+        .collect();
     assert_eq!(names, ["a/2", "a/b", "a/late"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_replayed_after_a_restart() {
     let mut world = world().await;
-    let header = PutHeader { size: Some(3), request_id: "id-1".to_owned(), ..header("x") };
+    let header = PutHeader {
+        size: Some(3),
+        request_id: "id-1".to_owned(),
+        ..header("x")
+    };
     let first = put(&world.client, header.clone(), b"abc").await.unwrap();
     world.restart().await;
     let again = world
@@ -100,7 +123,10 @@ async fn a_damaged_newer_or_foreign_catalog_is_set_aside() {
     let mut world = filled().await;
     let edit = |sql: &'static str| {
         move |path: &PathBuf| {
-            rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+            rusqlite::Connection::open(path)
+                .unwrap()
+                .execute_batch(sql)
+                .unwrap();
         }
     };
     let damages: [&dyn Fn(&PathBuf); 4] = [
@@ -111,14 +137,24 @@ async fn a_damaged_newer_or_foreign_catalog_is_set_aside() {
     ];
     for (number, damage) in damages.iter().enumerate() {
         world.server.take().unwrap().stop().await;
-        let [path] = &catalogs(&world)[..] else { panic!("one catalog") };
+        let [path] = &catalogs(&world)[..] else {
+            panic!("one catalog")
+        };
         damage(path);
         world.server = Some(Server::start(world.config.clone()).await.unwrap());
         world.client = connect(world.server.as_ref().unwrap()).await;
         world.control.reset_calls();
         assert_eq!(world.names("", true).await, ALL, "{number}");
-        assert_eq!(world.control.calls().get("folder/ls"), 3, "{number}: nothing of it was trusted");
-        assert_eq!(set_aside(&world), number + 1, "{number}: and nothing was deleted");
+        assert_eq!(
+            world.control.calls().get("folder/ls"),
+            3,
+            "{number}: nothing of it was trusted"
+        );
+        assert_eq!(
+            set_aside(&world),
+            number + 1,
+            "{number}: and nothing was deleted"
+        );
         // The next listing of these folders is allowed only then.
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
@@ -157,16 +193,31 @@ async fn a_lock_of_the_account_survives_a_restart() {
         request.set_timeout(Duration::from_secs(5));
         request
     };
-    assert_reason(world.client.clone().about(impatient()).await, "UPSTREAM_LOCKED");
+    assert_reason(
+        world.client.clone().about(impatient()).await,
+        "UPSTREAM_LOCKED",
+    );
     // Written by a task of its own.
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.restart().await;
     world.control.reset_calls();
-    let status = assert_reason(world.client.clone().about(impatient()).await, "UPSTREAM_LOCKED");
+    let status = assert_reason(
+        world.client.clone().about(impatient()).await,
+        "UPSTREAM_LOCKED",
+    );
     assert!(status.message().contains("Locked"), "{status:?}");
-    assert_eq!(world.control.calls().total_v1(), 0, "no call during the lock");
+    assert_eq!(
+        world.control.calls().total_v1(),
+        0,
+        "no call during the lock"
+    );
     tokio::time::sleep(Duration::from_secs(60)).await;
-    world.client.clone().about(AboutRequest::default()).await.unwrap();
+    world
+        .client
+        .clone()
+        .about(AboutRequest::default())
+        .await
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
