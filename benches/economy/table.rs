@@ -3,15 +3,29 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pluton_fichier::emulator::Calls;
+use pluton_fichier::emulator::{Calls, Control};
 
 /// A workload by one of the two.
 pub(crate) struct Outcome {
     pub(crate) workload: &'static str,
     pub(crate) calls: Calls,
     pub(crate) wall: Duration,
+    /// How many files each upload carried.
+    pub(crate) groups: Vec<usize>,
     /// What kept it from its end.
     pub(crate) problem: Option<String>,
+}
+
+/// How many files each upload carried.
+pub(crate) fn groups(control: &Control) -> Vec<usize> {
+    let requests = control.last_requests();
+    let bodies = requests
+        .iter()
+        .filter(|request| request.endpoint == "upload.cgi")
+        .filter_map(|request| serde_json::from_str::<serde_json::Value>(&request.body).ok());
+    bodies
+        .map(|body| body["files"].as_array().map_or(0, Vec::len))
+        .collect()
 }
 
 type Aim = (&'static str, fn(&Outcome) -> bool);
@@ -124,6 +138,12 @@ pub(crate) fn print(ours: &[Outcome], theirs: &[Outcome]) {
         row("calls to /v1", &|of| of.calls.total_v1() as f64, 0, true);
         row("flood answers", &|of| of.calls.floods() as f64, 0, false);
         row("wall time, s", &|of| of.wall.as_secs_f64(), 2, true);
+        if let Some(groups) = ours
+            .map(|of| &of.groups)
+            .filter(|groups| !groups.is_empty())
+        {
+            println!("  files in each upload of the server: {groups:?}");
+        }
         for (side, of) in [("server", ours), ("rclone", theirs)] {
             if let Some(problem) = of.and_then(|of| of.problem.as_ref()) {
                 println!("  {side}: {problem}");
