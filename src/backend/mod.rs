@@ -3,10 +3,12 @@
 
 mod about;
 mod activity;
+mod batch;
 mod connection;
 mod delete;
 mod directories;
 mod entry;
+mod in_use;
 mod list;
 mod path;
 mod put;
@@ -34,7 +36,7 @@ pub use entry::{Entry, EntryKind};
 pub use list::{ListOptions, Listing, Page};
 pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
 pub use put::{Begun, PutOptions, PutSession, Stored, WriteMode};
-pub use read::{ByteRange, HashValue, Read, ReadOptions, Resolved};
+pub use read::{ByteRange, HashValue, Piece, Read, ReadOptions, Resolved};
 pub use refresh::Refreshed;
 pub use relocate::RelocateOptions;
 
@@ -43,7 +45,7 @@ use crate::clock::Clock;
 use crate::encoding::{Mask, NameCodec};
 use crate::error::{Error, Result};
 use crate::fichier::{ApiKey, Client, Hosts, Limits, Scope};
-use crate::transfer::{Batches, Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
+use crate::transfer::{Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
 
 /// Files larger than this stream straight through instead of being buffered.
 pub const STREAM_FROM: u64 = 16 << 20;
@@ -83,10 +85,11 @@ pub struct Account {
     catalog: Arc<Catalog>,
     uploads: Arc<Uploads>,
     downloads: Arc<Downloads>,
-    batches: Arc<Batches>,
+    batches: Arc<batch::Batches>,
     tracker: Tracker,
     spool: Arc<SpoolDir>,
     locks: Locks,
+    in_use: in_use::FoldersInUse,
     clock: Clock,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
@@ -117,14 +120,15 @@ impl Account {
         let user = about::Known::remembered(&catalog);
         let budget_keeper = keep_budget(Arc::clone(&client), Arc::clone(&catalog), settings.clock);
         Ok(Arc::new(Self {
+            batches: batch::Batches::new(Arc::clone(&client), Arc::clone(&catalog)),
             catalog,
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
             downloads: Downloads::new(Arc::clone(&client), settings.downloads),
-            batches: Batches::new(Arc::clone(&client)),
             tracker: Tracker::default(),
             client,
             spool,
             locks: Locks::default(),
+            in_use: in_use::FoldersInUse::default(),
             clock: settings.clock,
             user: tokio::sync::Mutex::new(user),
             tasks,

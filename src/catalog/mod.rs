@@ -17,13 +17,14 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use tokio::time::Instant;
 
 pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
 pub use store::Store;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{Client, FolderListing, LISTING_CAP, Scope};
+use crate::fichier::{Client, FolderListing, Kind, LISTING_CAP, ROOT, Scope};
 use node::{Change, State};
 use store::Write;
 
@@ -212,7 +213,14 @@ impl Catalog {
             ..scope
         };
         let as_of = self.clock.moment();
-        let listing = self.client.list_folder(scope, id).await?;
+        let listing = match self.client.list_folder(scope, id).await {
+            Err(error) if error.kind() == Kind::NotFound && id != ROOT => {
+                self.folder_gone(id);
+                let text = "the directory is gone: another program removed it";
+                return Err(Error::new(Reason::DirectoryNotFound, text));
+            }
+            other => other?,
+        };
         let content = complete(listing)?;
         // Memory and disk change in the same order: under the lock.
         let mut state = self.lock();
@@ -246,16 +254,25 @@ impl Catalog {
         self.change(folder, Change::FileRemoved(url.into()));
     }
 
-    /// An empty folder was made here.
+    /// A folder was made here. It may have been there, made by another program
+    /// since the parent was listed ([API §J2]): that it is empty is known as of
+    /// that listing.
     pub fn folder_made(&self, parent: i64, folder: FolderRecord) {
-        let (id, as_of) = (folder.id, self.clock.moment());
+        let id = folder.id;
         let mut state = self.lock();
-        self.store.write(Write::Listing {
-            folder: id,
-            content: Arc::default(),
-            at: as_of.time,
-        });
-        state.made(id, as_of);
+        let parent_as_of = state
+            .nodes
+            .get(&parent)
+            .and_then(|node| node.known.as_ref())
+            .map(|known| known.as_of);
+        if let Some(as_of) = parent_as_of {
+            self.store.write(Write::Listing {
+                folder: id,
+                content: Arc::default(),
+                at: as_of.time,
+            });
+            state.made(id, as_of);
+        }
         drop(state);
         self.change(parent, Change::FolderAdded(folder));
     }
@@ -269,6 +286,36 @@ impl Catalog {
     pub fn folder_removed(&self, parent: i64, id: i64) {
         self.forget(id);
         self.change(parent, Change::FolderRemoved(id));
+    }
+
+    /// 1Fichier does not know the folder: it is in no other either.
+    fn folder_gone(&self, id: i64) {
+        let holds = |node: &node::Node| {
+            let known = node.known.as_ref();
+            known.is_some_and(|known| known.content.has_folder(id))
+        };
+        let parents: Vec<i64> = {
+            let state = self.lock();
+            let holding = state.nodes.iter().filter(|(_, node)| holds(node));
+            holding.map(|(parent, _)| *parent).collect()
+        };
+        self.forget(id);
+        for parent in parents {
+            self.change(parent, Change::FolderRemoved(id));
+        }
+    }
+
+    /// How long until the folder can be listed; `None` when it was listed since
+    /// a moment.
+    pub fn listing_after(&self, folder: i64, since: Instant) -> Option<Duration> {
+        let state = self.lock();
+        let known = state
+            .nodes
+            .get(&folder)
+            .and_then(|node| node.known.as_ref());
+        known
+            .is_none_or(|known| self.clock.age(known.as_of) > since.elapsed())
+            .then(|| self.client.listing_allowed_in(folder))
     }
 
     fn forget(&self, id: i64) {

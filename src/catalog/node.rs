@@ -22,6 +22,16 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// Whether a listing shows the addition. Then it needs no help any more; a
+    /// removal stands for its whole time, because another listing may be older.
+    fn is_shown(&self, content: &Content) -> bool {
+        match self {
+            Self::FileAdded(file) => content.has_file(&file.url),
+            Self::FolderAdded(folder) => content.has_folder(folder.id),
+            Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
+        }
+    }
+
     pub(super) fn apply(&self, content: &mut Content) {
         match self {
             Self::FileAdded(file) => content.add_file(file.clone()),
@@ -133,6 +143,8 @@ impl State {
         let node = self.nodes.entry(id).or_default();
         let before = node.entries();
         node.forget_old_changes();
+        node.changes
+            .retain(|(_, change)| !change.is_shown(&content));
         for (_, change) in &node.changes {
             change.apply(&mut content);
         }
@@ -153,7 +165,7 @@ impl State {
     pub(super) fn made(&mut self, id: i64, as_of: Moment) {
         let node = self.touch(id);
         node.loaded = true;
-        node.known = Some(Snapshot {
+        node.known.get_or_insert(Snapshot {
             content: Arc::default(),
             as_of,
         });

@@ -13,6 +13,7 @@ mod upload;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +125,8 @@ pub struct Client {
     api: reqwest::Client,
     nodes: reqwest::Client,
     budget: Budget,
+    /// `folder/ls` was seen to leave out the files.
+    lists_in_two: AtomicBool,
     /// By endpoint: refusals that are of the account and not of one file.
     refusals: Mutex<HashMap<&'static str, (Instant, Error)>>,
 }
@@ -155,6 +158,7 @@ impl Client {
                 .build()
                 .map_err(failed)?,
             budget: Budget::new(limits),
+            lists_in_two: AtomicBool::new(false),
             refusals: Mutex::default(),
         })
     }
@@ -173,19 +177,29 @@ impl Client {
     /// in two where not.
     pub async fn list_folder(&self, scope: Scope, folder: i64) -> Result<FolderListing, Error> {
         const ENDPOINT: &str = "folder/ls";
-        let body = json!({"folder_id": folder, "files": 1});
+        let in_two = self.lists_in_two.load(Ordering::Relaxed);
+        let (rule, body) = if in_two {
+            (Rule::Folders, json!({"folder_id": folder}))
+        } else {
+            let body = json!({"folder_id": folder, "files": 1});
+            (Rule::Listing(folder), body)
+        };
         let raw: RawListing = self
-            .call(scope, Rule::Listing(folder), ENDPOINT, &body, Repeat::Safe)
+            .call(scope, rule, ENDPOINT, &body, Repeat::Safe)
             .await?;
         let mut listing = raw.check_folder(ENDPOINT, folder)?;
-        if listing.files.is_none() {
-            // The second half of one listing: the per-folder clock does not
-            // start anew for it ([API §1.1], tolerated first repeat).
+        if in_two || listing.files.is_none() {
             let body = json!({"folder_id": folder});
             let raw: RawListing = self
-                .call(scope, Rule::Call, "file/ls", &body, Repeat::Safe)
+                .call(scope, Rule::Listing(folder), "file/ls", &body, Repeat::Safe)
                 .await?;
-            listing.files = Some(raw.check_files("file/ls")?);
+            let files = raw.check_files("file/ls")?;
+            // Files that the first call kept back: do not ask it for them
+            // again, as that would start the folder's 30 seconds in vain.
+            if !files.is_empty() {
+                self.lists_in_two.store(true, Ordering::Relaxed);
+            }
+            listing.files = Some(files);
         }
         Ok(listing)
     }
@@ -231,7 +245,8 @@ impl Client {
         })
     }
 
-    /// Removes files; at most [`BATCH`] of them.
+    /// Removes files; at most [`BATCH`] of them. A lost answer is the caller's to
+    /// repeat: only then "not there" means removed.
     pub async fn remove_files(
         &self,
         turn: impl Into<Turn>,
@@ -240,7 +255,7 @@ impl Client {
         let files: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
         let body = json!({"files": files});
         let raw: RawBatch = self
-            .call(turn, Rule::Call, "file/rm", &body, Repeat::Safe)
+            .call(turn, Rule::Call, "file/rm", &body, Repeat::Unsafe)
             .await?;
         Ok(raw.check(urls))
     }

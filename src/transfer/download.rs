@@ -57,7 +57,8 @@ impl Downloads {
     }
 
     /// A token of the file. All that need one at the same time wait for one
-    /// call.
+    /// call and share its outcome: ten questions for a file that is gone would
+    /// lead to a ban ([API §1.1]).
     async fn token(self: &Arc<Self>, scope: Scope, file: &str) -> Result<Url, Error> {
         let flight = {
             let mut tokens = self.lock();
@@ -110,8 +111,12 @@ impl Downloads {
         Ok(token)
     }
 
-    fn forget(&self, file: &str) {
-        self.lock().known.remove(file);
+    /// Forgets a token, unless another reader has a new one already.
+    fn forget(&self, file: &str, used: Option<&Url>) {
+        let known = &mut self.lock().known;
+        if known.get(file).map(|(token, _)| token) == used {
+            known.remove(file);
+        }
     }
 
     /// Reads `length` bytes from `offset` of a file of `size` bytes. Waits for
@@ -135,6 +140,7 @@ impl Downloads {
             end: offset + length,
             size,
             open: None,
+            token: None,
             failures: 0,
             new_tokens: 0,
             _connection: connection,
@@ -152,6 +158,7 @@ pub struct Reader {
     end: u64,
     size: u64,
     open: Option<Download>,
+    token: Option<Url>,
     failures: u32,
     new_tokens: u32,
     _connection: Option<OwnedSemaphorePermit>,
@@ -189,8 +196,9 @@ impl Reader {
         Ok(None)
     }
 
-    async fn connect(&self) -> Result<Download, Error> {
+    async fn connect(&mut self) -> Result<Download, Error> {
         let token = self.downloads.token(self.scope, &self.file).await?;
+        self.token = Some(token.clone());
         self.downloads
             .client
             .download(&token, self.at, self.end - self.at, self.size)
@@ -200,7 +208,7 @@ impl Reader {
     async fn recover(&mut self, error: Error) -> Result<(), Error> {
         match error.kind() {
             Kind::Token => {
-                self.downloads.forget(&self.file);
+                self.downloads.forget(&self.file, self.token.as_ref());
                 self.new_tokens += 1;
                 if self.new_tokens > NEW_TOKENS {
                     return Err(error);
@@ -213,7 +221,7 @@ impl Reader {
                 }
                 // The same URL first; it may have died with the connection.
                 if self.failures > 1 {
-                    self.downloads.forget(&self.file);
+                    self.downloads.forget(&self.file, self.token.as_ref());
                 }
                 tokio::time::sleep(Duration::from_millis(200) * 3_u32.pow(self.failures - 1)).await;
             }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -25,6 +26,9 @@ use crate::fichier::{
 
 /// Times that a buffered file is sent before its upload fails.
 const ATTEMPTS: u32 = 3;
+/// Times more when a node only had trouble with its storage: one upload in 14
+/// meets that ([API §4.4]), and nothing was stored.
+const HICCUPS: u32 = 5;
 /// Chunks between a caller and its connection to the node.
 const PIPE: usize = 4;
 
@@ -193,6 +197,7 @@ impl Uploads {
         // Groups still to send; a refused one is cut in halves, so that one
         // bad member does not fail the others.
         let mut rounds = VecDeque::from([(group, ATTEMPTS)]);
+        let mut hiccups = HICCUPS;
         let mut node = Some(node);
         while let Some((items, attempts)) = rounds.pop_front() {
             let taken = match node.take() {
@@ -218,6 +223,10 @@ impl Uploads {
                 let right = left.split_off(left.len() / 2);
                 rounds.push_back((left, attempts));
                 rounds.push_back((right, attempts));
+            } else if hiccups > 0 && error.as_ref().is_some_and(|e| e.kind() == Kind::Node) {
+                tracing::info!(files = again.len(), ?error, "another node is tried");
+                hiccups -= 1;
+                rounds.push_back((again, attempts));
             } else if may_repeat && attempts > 1 {
                 tracing::info!(
                     files = again.len(),
@@ -329,11 +338,17 @@ impl Uploads {
         urls.sort_unstable();
         urls.dedup();
         for batch in urls.chunks(BATCH) {
-            if let Err(error) = self
-                .client
-                .remove_files(Scope::new(Priority::Delete), batch)
-                .await
-            {
+            let scope = Scope::new(Priority::Delete);
+            let mut outcome = self.client.remove_files(scope, batch).await;
+            for seconds in [1, 2, 4] {
+                match &outcome {
+                    Err(error) if error.outcome_unknown() => {}
+                    _ => break,
+                }
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                outcome = self.client.remove_files(scope, batch).await;
+            }
+            if let Err(error) = outcome {
                 tracing::error!(%error, files = batch.len(), "a bad copy could not be removed");
             }
         }

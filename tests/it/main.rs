@@ -9,9 +9,15 @@
 )]
 
 mod bad_input;
+mod batches;
+mod budget;
+mod checks;
 mod discovery;
+mod faults;
 mod harness;
 mod operations;
 mod persistence;
 mod streams;
 mod tokens;
+mod upstream_matrix;
+mod upstream_switches;

@@ -78,6 +78,8 @@ pub(crate) enum Rule {
     Call,
     /// A listing of this folder.
     Listing(i64),
+    /// A listing of sub-folders only, which the 30 seconds do not count for.
+    Folders,
     UserInfo,
 }
 
@@ -229,12 +231,20 @@ impl Budget {
         let mut state = self.shared.lock();
         let now = Instant::now();
         match outcome {
-            Ok(()) => state.succeeded(permit),
+            Ok(()) => {
+                if let Rule::Listing(folder) = rule {
+                    state.repeated.remove(&folder);
+                }
+                state.succeeded(permit);
+            }
             Err(error) => match error.kind() {
                 Kind::Flood => state.locked(permit, error, None, now),
                 Kind::Banned => state.locked(permit, error, Some(BAN_PAUSE), now),
                 Kind::Broken | Kind::Server | Kind::Malformed | Kind::NotSent => {
-                    if let Rule::Listing(folder) = rule {
+                    // One repeat is tolerated, a second one is a flood.
+                    if let Rule::Listing(folder) = rule
+                        && state.repeated.insert(folder)
+                    {
                         state.folders.remove(&folder);
                     }
                 }
