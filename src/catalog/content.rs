@@ -253,7 +253,7 @@ impl<R: Record> Index<R> {
 
     fn add(&mut self, record: R) {
         self.remove(record.id());
-        // A folder never holds 2^32 entries: 1Fichier lists 5,000.
+        // A folder never holds 2^32 entries.
         let at = self.records.len() as u32;
         self.records.push(record);
         self.link(at);

@@ -7,13 +7,14 @@ mod download;
 mod error;
 mod hosts;
 mod lenient;
+mod listing;
 mod model;
-mod time;
+pub(crate) mod time;
 mod upload;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder, UserInfo}
 pub use upload::{Emission, Node, Report};
 
 use budget::{Permit, Rule};
-use model::{Envelope, RawBatch, RawListing, RawMkdir, RawToken, RawUploadServer, RawUser};
+use model::{Envelope, RawBatch, RawMkdir, RawToken, RawUploadServer, RawUser};
 
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
@@ -166,42 +167,6 @@ impl Client {
     /// The request budget, for display.
     pub fn budget(&self) -> &Budget {
         &self.budget
-    }
-
-    /// How long until the folder may be listed again.
-    pub fn listing_allowed_in(&self, folder: i64) -> Duration {
-        self.budget.listing_allowed_in(folder)
-    }
-
-    /// Folders and files of a folder, in one call where 1Fichier does that and
-    /// in two where not.
-    pub async fn list_folder(&self, scope: Scope, folder: i64) -> Result<FolderListing, Error> {
-        const ENDPOINT: &str = "folder/ls";
-        let in_two = self.lists_in_two.load(Ordering::Relaxed);
-        let (rule, body) = if in_two {
-            (Rule::Folders, json!({"folder_id": folder}))
-        } else {
-            let body = json!({"folder_id": folder, "files": 1});
-            (Rule::Listing(folder), body)
-        };
-        let raw: RawListing = self
-            .call(scope, rule, ENDPOINT, &body, Repeat::Safe)
-            .await?;
-        let mut listing = raw.check_folder(ENDPOINT, folder)?;
-        if in_two || listing.files.is_none() {
-            let body = json!({"folder_id": folder});
-            let raw: RawListing = self
-                .call(scope, Rule::Listing(folder), "file/ls", &body, Repeat::Safe)
-                .await?;
-            let files = raw.check_files("file/ls")?;
-            // Files that the first call kept back: do not ask it for them
-            // again, as that would start the folder's 30 seconds in vain.
-            if !files.is_empty() {
-                self.lists_in_two.store(true, Ordering::Relaxed);
-            }
-            listing.files = Some(files);
-        }
-        Ok(listing)
     }
 
     /// Makes a folder; returns its id and stored name.

@@ -15,6 +15,7 @@ mod checks;
 mod discovery;
 mod faults;
 mod harness;
+mod large_folders;
 mod operations;
 mod persistence;
 mod streams;

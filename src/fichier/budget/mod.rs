@@ -360,6 +360,15 @@ impl Budget {
         }
     }
 
+    /// The least time between two listings of one folder.
+    pub(crate) fn listing_interval(&self) -> Duration {
+        let limits = &self.shared.lock().limits;
+        match limits.calls_per_second {
+            Some(_) => limits.folder_listing,
+            None => Duration::ZERO,
+        }
+    }
+
     /// How long until a listing of the folder is allowed.
     pub(crate) fn listing_allowed_in(&self, folder: i64) -> Duration {
         let state = self.shared.lock();
