@@ -89,7 +89,7 @@ const WORKLOADS: [(&str, &str, Aim); 9] = [
     ),
     (
         "g",
-        "moving 100 files to another folder",
+        "moving 100 files to another folder, one in each request (64 clients: 2 calls at the least)",
         ("1 call", |of| of.calls.total_v1() <= 1),
     ),
 ];
@@ -103,7 +103,7 @@ pub(crate) fn print(ours: &[Outcome], theirs: &[Outcome]) {
         }
         println!("\n({workload}) {title}");
         println!(
-            "  {:<30}{:>10}{:>10}{:>10}",
+            "  {:<30}{:>10}{:>10}{:>12}",
             "", "server", "rclone", "ratio"
         );
         let names: BTreeSet<String> = [ours, theirs]
@@ -112,22 +112,30 @@ pub(crate) fn print(ours: &[Outcome], theirs: &[Outcome]) {
             .flat_map(|side| side.calls.iter())
             .map(|(name, _)| name.to_owned())
             .collect();
+        // What was stopped would have cost more.
         let row = |name: &str, value: &dyn Fn(&Outcome) -> f64, digits: usize, ratio: bool| {
+            let sign = |side: &Outcome| {
+                if ratio && side.problem.is_some() {
+                    "> "
+                } else {
+                    ""
+                }
+            };
             let cell = |side: Option<&Outcome>| {
                 side.map_or("-".to_owned(), |side| {
-                    let capped = digits > 0 && side.problem.is_some();
-                    let sign = if capped { "> " } else { "" };
-                    format!("{sign}{:.digits$}", value(side))
+                    format!("{}{:.digits$}", sign(side), value(side))
                 })
             };
             let quotient = match (ours, theirs) {
-                (Some(ours), Some(theirs)) if ratio && value(ours) > 0.0 => {
-                    format!("{:.1}", value(theirs) / value(ours))
+                (Some(ours), Some(theirs))
+                    if ratio && ours.problem.is_none() && value(ours) > 0.0 =>
+                {
+                    format!("{}{:.1}", sign(theirs), value(theirs) / value(ours))
                 }
                 _ => String::new(),
             };
             println!(
-                "  {name:<30}{:>10}{:>10}{quotient:>10}",
+                "  {name:<30}{:>10}{:>10}{quotient:>12}",
                 cell(ours),
                 cell(theirs)
             );
