@@ -155,6 +155,10 @@ impl Batches {
                     }
                 }
             }
+            // A few files each would spend the budget's burst on little.
+            if self.waiting.waiting(&change) < BATCH {
+                self.client.budget().space().await;
+            }
             if self.waiting.is_done(&change) {
                 return;
             }

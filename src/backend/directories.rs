@@ -125,9 +125,10 @@ impl Remote {
         path: &RemotePath,
     ) -> Result<(i64, bool)> {
         let name = self.stored_name(path, segment)?;
-        // Creations in one folder one after the other: 1Fichier may make two
-        // folders of one name ([API §J2]).
-        let _lock = self.account.locks.hold(format!("mkdir {parent}")).await;
+        // Creations of one name one after the other: 1Fichier may make two
+        // folders of it ([API §J2]).
+        let key = format!("mkdir {parent} {segment}");
+        let _lock = self.account.locks.hold(key).await;
         let _writing = self.account.in_use.write(parent).await;
         let snapshot = self.snapshot(scope, parent, None).await.at_path(path)?;
         if let Some(folder) = snapshot.content.find_folder(self.codec, segment) {

@@ -2,10 +2,12 @@
 //! broke ([API §F]).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, WeakShared};
 use reqwest::Url;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -21,13 +23,22 @@ const FAILURES: u32 = 5;
 /// New tokens in a row ([API §J26]).
 const NEW_TOKENS: u32 = 2;
 
+type Flight = BoxFuture<'static, Result<Url, Error>>;
+
+/// Download URLs by file.
+#[derive(Debug, Default)]
+struct Tokens {
+    /// With when they were issued.
+    known: HashMap<String, (Url, Instant)>,
+    /// Those that are being asked for.
+    asked: HashMap<String, WeakShared<Flight>>,
+}
+
 /// The downloads of one account.
 #[derive(Debug)]
 pub struct Downloads {
     client: Arc<Client>,
-    tokens: Mutex<HashMap<String, (Url, Instant)>>,
-    /// Held while a token is asked for: readers of one file share it.
-    asking: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    tokens: Mutex<Tokens>,
     connections: Arc<Semaphore>,
 }
 
@@ -37,59 +48,74 @@ impl Downloads {
         Arc::new(Self {
             client,
             tokens: Mutex::default(),
-            asking: Mutex::default(),
             connections: Arc::new(Semaphore::new(connections)),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Url, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Tokens> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known_token(&self, file: &str) -> Option<Url> {
-        let tokens = self.lock();
-        let (token, issued) = tokens.get(file)?;
-        (issued.elapsed() < TOKEN_LIFE).then(|| token.clone())
+    /// A token of the file. All that need one at the same time wait for one
+    /// call and share its outcome: ten questions for a file that is gone would
+    /// lead to a ban ([API §1.1]).
+    async fn token(self: &Arc<Self>, scope: Scope, file: &str) -> Result<Url, Error> {
+        let flight = {
+            let mut tokens = self.lock();
+            if let Some((token, issued)) = tokens.known.get(file)
+                && issued.elapsed() < TOKEN_LIFE
+            {
+                return Ok(token.clone());
+            }
+            let asked = tokens.asked.get(file).and_then(WeakShared::upgrade);
+            asked.unwrap_or_else(|| {
+                let ask = Arc::clone(self).ask(scope, file.to_owned());
+                let flight = ask.boxed().shared();
+                if let Some(weak) = flight.downgrade() {
+                    tokens.asked.insert(file.to_owned(), weak);
+                }
+                flight
+            })
+        };
+        tokio::select! {
+            biased;
+            token = flight => token,
+            error = self.client.budget().locked_out(scope) => Err(error),
+        }
     }
 
-    fn asking(&self, file: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lock) = asking.get(file).and_then(Weak::upgrade) {
-            return lock;
-        }
-        asking.retain(|_, lock| lock.strong_count() > 0);
-        let lock = Arc::default();
-        asking.insert(file.to_owned(), Arc::downgrade(&lock));
-        lock
-    }
-
-    async fn token(&self, scope: Scope, file: &str) -> Result<Url, Error> {
-        if let Some(token) = self.known_token(file) {
-            return Ok(token);
-        }
-        let lock = self.asking(file);
-        let _asking = lock.lock().await;
-        if let Some(token) = self.known_token(file) {
-            return Ok(token);
-        }
+    /// Asks on behalf of all that wait. It has no deadline of its own: each
+    /// caller stops waiting at its own.
+    async fn ask(self: Arc<Self>, scope: Scope, file: String) -> Result<Url, Error> {
+        let scope = Scope {
+            deadline: None,
+            ..scope
+        };
         let issued = Instant::now();
-        let token = self.client.download_token(scope, file).await?;
+        let token = self.client.download_token(scope, &file).await;
         let mut tokens = self.lock();
-        if tokens.len() >= TOKENS {
-            tokens.retain(|_, (_, issued)| issued.elapsed() < TOKEN_LIFE);
-            if tokens.len() >= TOKENS {
-                tokens.clear();
+        tokens.asked.remove(&file);
+        let token = token?;
+        if tokens.known.len() >= TOKENS {
+            tokens
+                .known
+                .retain(|_, (_, issued)| issued.elapsed() < TOKEN_LIFE);
+            if tokens.known.len() >= TOKENS {
+                tokens.known.clear();
             }
         }
-        tokens.insert(file.to_owned(), (token.clone(), issued));
+        if tokens.asked.len() >= TOKENS {
+            tokens.asked.retain(|_, asked| asked.upgrade().is_some());
+        }
+        tokens.known.insert(file, (token.clone(), issued));
         Ok(token)
     }
 
     /// Forgets a token, unless another reader has a new one already.
     fn forget(&self, file: &str, used: Option<&Url>) {
-        let mut tokens = self.lock();
-        if tokens.get(file).map(|(token, _)| token) == used {
-            tokens.remove(file);
+        let known = &mut self.lock().known;
+        if known.get(file).map(|(token, _)| token) == used {
+            known.remove(file);
         }
     }
 

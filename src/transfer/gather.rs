@@ -78,6 +78,12 @@ impl<K: Hash + Eq, T> Gather<K, T> {
         group
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self, key: &K) -> usize {
+        let queues = self.lock();
+        queues.get(key).map_or(0, |queue| queue.waiting.len())
+    }
+
     /// Whether nothing waits any more. Then the collector is done, and the
     /// next item needs a new one.
     pub(crate) fn is_done(&self, key: &K) -> bool {

@@ -168,6 +168,10 @@ impl Uploads {
                     }
                 }
             }
+            // A few files each would spend the budget's burst on little.
+            if self.folders.waiting(&folder) < self.limits.group_files {
+                self.client.budget().space().await;
+            }
             if self.folders.is_done(&folder) {
                 return;
             }

@@ -20,5 +20,6 @@ mod large_folders;
 mod operations;
 mod persistence;
 mod streams;
+mod tokens;
 mod upstream_matrix;
 mod upstream_switches;

@@ -257,6 +257,14 @@ impl Budget {
         self.reports.send_replace(());
     }
 
+    /// Waits as long as calls are apart in the long run.
+    pub(crate) async fn space(&self) {
+        let space = self.shared.lock().space();
+        if !space.is_zero() {
+            tokio::time::sleep(space).await;
+        }
+    }
+
     /// What it is doing now.
     pub fn activity(&self) -> Activity {
         let mut state = self.shared.lock();

@@ -124,6 +124,14 @@ impl State {
         at
     }
 
+    /// How far calls are apart in the long run; zero without limits.
+    pub(super) fn space(&self) -> Duration {
+        match self.limits.calls_per_second {
+            Some(_) => Duration::from_secs_f64(JITTER / self.rate),
+            None => Duration::ZERO,
+        }
+    }
+
     /// Refuses at once what cannot be in time.
     pub(super) fn check(
         &self,
