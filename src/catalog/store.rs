@@ -6,6 +6,10 @@
 //! add threads of its own and nothing else. One process uses the database; the
 //! state directory's lock sees to that.
 
+mod rows;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +17,10 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::content::{Content, FileRecord, FolderRecord, Whirlpool, shared_type};
+use super::content::Content;
 use super::node::Change;
 use crate::clock::{from_millis, to_millis};
+use rows::{load, write_group};
 
 /// Changes with the layout of the tables; another number is not read.
 const SCHEMA: i64 = 2;
@@ -192,12 +197,17 @@ impl Store {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Option<T> {
+        if self.problem().is_some() {
+            return None; // what is on disk fell behind
+        }
         let reader = Arc::clone(&self.reader);
         let result = tokio::task::spawn_blocking(move || read(&lock(&reader)))
             .await
             .ok()?;
+        // A damaged page is noticed when it is needed: to read them all at the
+        // start would take longer the larger the account is.
         result
-            .inspect_err(|error| tracing::warn!(%error, catalog = %self.path.display(), "the catalog cannot be read"))
+            .inspect_err(|error| give_up(&self.problem, &self.path, error))
             .ok()
     }
 
@@ -208,9 +218,6 @@ impl Store {
             content: None,
             changes: Vec::new(),
         };
-        if self.problem().is_some() {
-            return nothing; // what is on disk fell behind
-        }
         self.read(move |connection| load(connection, folder))
             .await
             .unwrap_or(nothing)
@@ -282,12 +289,6 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 fn check(path: &Path, account: &str) -> Result<(), String> {
     let damaged = |error: rusqlite::Error| format!("it is damaged ({error})");
     let connection = Connection::open(path).map_err(damaged)?;
-    let health: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(damaged)?;
-    if health != "ok" {
-        return Err(format!("it is damaged ({health})"));
-    }
     let meta = |name: &str| {
         connection.query_row(
             "SELECT CAST(value AS TEXT) FROM meta WHERE name = ?1",
@@ -341,14 +342,7 @@ fn write_all(
         if lock(problem).is_none()
             && let Err(error) = write_group(&mut connection, &group)
         {
-            // What is on disk falls behind from here on: it must not be
-            // trusted at the next start.
-            let text = format!("the catalog is no longer written to disk: {error}");
-            tracing::error!(catalog = %path.display(), %error, "the catalog is no longer written to disk; the next start lists again");
-            if let Err(error) = set_aside(path) {
-                tracing::error!(%error, "the incomplete catalog could not be set aside; remove it before the next start");
-            }
-            *lock(problem) = Some(text);
+            give_up(problem, path, &error);
         }
         for write in group {
             if let Write::Barrier(done) = write {
@@ -358,321 +352,18 @@ fn write_all(
     }
 }
 
-fn write_group(connection: &mut Connection, group: &[Write]) -> rusqlite::Result<()> {
-    if group.iter().all(|write| matches!(write, Write::Barrier(_))) {
-        return Ok(());
+/// What is on disk cannot be read, or falls behind from here on: it must not be
+/// trusted at the next start.
+fn give_up(problem: &Mutex<Option<String>>, path: &Path, error: &rusqlite::Error) {
+    let mut problem = lock(problem);
+    if problem.is_some() {
+        return;
     }
-    let transaction = connection.transaction()?;
-    for write in group {
-        apply(&transaction, write)?;
+    tracing::error!(catalog = %path.display(), %error, "the catalog is no longer used; the next start lists again");
+    if let Err(error) = set_aside(path) {
+        tracing::error!(%error, "the unusable catalog could not be set aside; remove it before the next start");
     }
-    transaction.commit()
-}
-
-fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
-    let run = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| -> rusqlite::Result<usize> {
-        connection.prepare_cached(sql)?.execute(parameters)
-    };
-    match write {
-        Write::Listing {
-            folder,
-            content,
-            as_of,
-            at,
-        } => {
-            run("DELETE FROM files WHERE folder = ?1", &[folder])?;
-            run("DELETE FROM folders WHERE parent = ?1", &[folder])?;
-            for file in content.files() {
-                insert_file(connection, *folder, file)?;
-            }
-            for sub in content.folders() {
-                insert_folder(connection, *folder, sub)?;
-            }
-            run(
-                "INSERT OR REPLACE INTO listings VALUES (?1, ?2, ?3)",
-                &[folder, &to_millis(*at), &to_millis(*as_of)],
-            )?;
-        }
-        Write::Change { folder, change, at } => {
-            let text = serde_json::to_string(change)
-                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-            run(
-                "INSERT INTO changes VALUES (?1, ?2, ?3)",
-                &[folder, &to_millis(*at), &text],
-            )?;
-            let old = to_millis(*at) - super::GRACE.as_millis() as i64;
-            run("DELETE FROM changes WHERE at < ?1", &[&old])?;
-            let listed = connection
-                .prepare_cached("SELECT 1 FROM listings WHERE folder = ?1")?
-                .exists([folder])?;
-            match change {
-                _ if !listed => {}
-                Change::FileAdded(file) => insert_file(connection, *folder, file)?,
-                Change::FileRemoved(url) => {
-                    run(
-                        "DELETE FROM files WHERE folder = ?1 AND url = ?2",
-                        &[folder, url],
-                    )?;
-                }
-                Change::FolderAdded(sub) => insert_folder(connection, *folder, sub)?,
-                Change::FolderRemoved(id) => {
-                    run(
-                        "DELETE FROM folders WHERE parent = ?1 AND id = ?2",
-                        &[folder, id],
-                    )?;
-                }
-            }
-        }
-        Write::Doubt { folder } => {
-            run(
-                "UPDATE listings SET listed_at = -ABS(listed_at) WHERE folder = ?1",
-                &[folder],
-            )?;
-        }
-        Write::Forget { folder } => {
-            for sql in [
-                "DELETE FROM files WHERE folder = ?1",
-                "DELETE FROM folders WHERE parent = ?1",
-                "DELETE FROM listings WHERE folder = ?1",
-                "DELETE FROM changes WHERE folder = ?1",
-            ] {
-                run(sql, &[folder])?;
-            }
-        }
-        Write::Outcome {
-            request,
-            arguments,
-            outcome,
-            at,
-        } => {
-            run(
-                "INSERT OR REPLACE INTO outcomes VALUES (?1, ?2, ?3, ?4)",
-                &[request, &to_millis(*at), arguments, outcome],
-            )?;
-            // An hour is kept; 10 minutes are promised.
-            run(
-                "DELETE FROM outcomes WHERE at < ?1",
-                &[&(to_millis(*at) - 3_600_000)],
-            )?;
-        }
-        Write::Fact { name, value, at } => {
-            run(
-                "INSERT OR REPLACE INTO facts VALUES (?1, ?2, ?3)",
-                &[name, &to_millis(*at), value],
-            )?;
-        }
-        Write::Barrier(_) => {}
-    }
-    Ok(())
-}
-
-fn insert_file(connection: &Connection, folder: i64, file: &FileRecord) -> rusqlite::Result<()> {
-    let flags = i64::from(file.password) | i64::from(file.acl) << 1 | i64::from(file.cdn) << 2;
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-        .execute(params![
-            folder,
-            &*file.url,
-            &*file.name,
-            file.size as i64,
-            file.time,
-            file.whirlpool.as_ref().map(Whirlpool::bytes),
-            &*file.content_type,
-            flags,
-        ])?;
-    Ok(())
-}
-
-fn insert_folder(
-    connection: &Connection,
-    parent: i64,
-    folder: &FolderRecord,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO folders VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![
-            parent,
-            folder.id,
-            &*folder.name,
-            folder.time,
-            i64::from(folder.password),
-        ])?;
-    Ok(())
-}
-
-fn load(connection: &Connection, folder: i64) -> rusqlite::Result<Remembered> {
-    let mut changes = Vec::new();
-    let mut statement = connection
-        .prepare_cached("SELECT at, change FROM changes WHERE folder = ?1 ORDER BY at, rowid")?;
-    for row in statement.query_map([folder], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-    })? {
-        let (at, text) = row?;
-        // What cannot be read was written by another version: the listing
-        // alone counts then.
-        if let Ok(change) = serde_json::from_str(&text) {
-            changes.push((from_millis(at), change));
-        }
-    }
-    let listed: Option<(i64, i64)> = connection
-        .prepare_cached("SELECT listed_at, as_of FROM listings WHERE folder = ?1")?
-        .query_row([folder], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((listed_at, as_of)) = listed else {
-        return Ok(Remembered {
-            content: None,
-            changes,
-        });
-    };
-    let files = connection
-        .prepare_cached("SELECT url, name, size, time, whirlpool, content_type, flags FROM files WHERE folder = ?1")?
-        .query_map([folder], |row| {
-            let flags: i64 = row.get(6)?;
-            Ok(FileRecord {
-                url: row.get::<_, String>(0)?.into(),
-                name: row.get::<_, String>(1)?.into(),
-                size: row.get::<_, i64>(2)?.unsigned_abs(),
-                time: row.get(3)?,
-                whirlpool: row.get_ref(4)?.as_blob_or_null()?.and_then(Whirlpool::from_bytes),
-                content_type: shared_type(row.get_ref(5)?.as_str()?),
-                password: flags & 1 != 0,
-                acl: flags & 2 != 0,
-                cdn: flags & 4 != 0,
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    let folders = connection
-        .prepare_cached("SELECT id, name, time, flags FROM folders WHERE parent = ?1")?
-        .query_map([folder], |row| {
-            Ok(FolderRecord {
-                id: row.get(0)?,
-                name: row.get::<_, String>(1)?.into(),
-                time: row.get(2)?,
-                password: row.get::<_, i64>(3)? != 0,
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Remembered {
-        content: Some((
-            Content::new(folders, files),
-            from_millis(as_of),
-            from_millis(listed_at),
-        )),
-        changes,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(name: &str) -> FileRecord {
-        FileRecord {
-            url: format!("https://1fichier.com/?{name}").into(),
-            name: name.into(),
-            size: 3,
-            time: Some(1_700_000_000),
-            whirlpool: Whirlpool::from_hex(&"ab".repeat(64)),
-            content_type: shared_type("text/plain"),
-            password: true,
-            acl: false,
-            cdn: true,
-        }
-    }
-
-    fn listing(folder: i64, files: Vec<FileRecord>) -> Write {
-        let folders = vec![FolderRecord {
-            id: 7,
-            name: "sub".into(),
-            time: None,
-            password: false,
-        }];
-        Write::Listing {
-            folder,
-            content: Arc::new(Content::new(folders, files)),
-            as_of: SystemTime::now(),
-            at: SystemTime::now(),
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_written_is_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.db");
-        let store = Store::open(&path, "account").unwrap();
-        store.write(listing(1, vec![file("a"), file("b")]));
-        let now = SystemTime::now();
-        store.write(Write::Change {
-            folder: 1,
-            change: Change::FileRemoved(file("a").url),
-            at: now,
-        });
-        store.write(Write::Change {
-            folder: 1,
-            change: Change::FileAdded(file("c")),
-            at: now,
-        });
-        store.write(Write::Change {
-            folder: 2,
-            change: Change::FolderRemoved(9),
-            at: now,
-        });
-        drop(store);
-        let store = Store::open(&path, "account").unwrap();
-        let remembered = store.load(1).await;
-        let (content, _, _) = remembered.content.unwrap();
-        let mut files: Vec<_> = content.files().cloned().collect();
-        files.sort_by(|left, right| left.name.cmp(&right.name));
-        assert_eq!(files, [file("b"), file("c")]);
-        assert_eq!(content.folders().next().unwrap().id, 7);
-        assert_eq!(remembered.changes.len(), 2);
-        let other = store.load(2).await;
-        assert!(other.content.is_none(), "a change alone is no listing");
-        assert_eq!(other.changes.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_ends_the_writing_and_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.db");
-        drop(Store::open(&path, "account").unwrap());
-        let connection = Connection::open(&path).unwrap();
-        let pages: i64 = connection
-            .query_row("PRAGMA page_count", [], |row| row.get(0))
-            .unwrap();
-        drop(connection);
-        let store = Store::open_with(
-            &path,
-            "account",
-            &format!("PRAGMA max_page_count = {};", pages + 2),
-        )
-        .unwrap();
-        store.write(listing(1, vec![file("a")]));
-        store.flush().await;
-        assert_eq!(store.problem(), None);
-        store.write(listing(
-            2,
-            (0..5_000).map(|number| file(&number.to_string())).collect(),
-        ));
-        store.flush().await;
-        assert!(
-            store.problem().unwrap().contains("full"),
-            "{:?}",
-            store.problem()
-        );
-        assert!(
-            store.load(1).await.content.is_none(),
-            "what fell behind is not read"
-        );
-        drop(store);
-        let store = Store::open(&path, "account").unwrap();
-        assert!(
-            store.load(1).await.content.is_none(),
-            "the incomplete one was set aside"
-        );
-        assert!(
-            std::fs::read_dir(dir.path()).unwrap().count() > 1,
-            "and not deleted"
-        );
-    }
+    *problem = Some(format!(
+        "what is known of the account is not kept on disk any more: {error}"
+    ));
 }
