@@ -12,81 +12,24 @@
     reason = "a benchmark fails by panicking"
 )]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use pluton_fichier::proto::get_response::Payload as Got;
 use pluton_fichier::proto::put_request::Payload;
-use pluton_fichier::proto::storage_backend_client::StorageBackendClient;
 use pluton_fichier::proto::*;
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
 
 mod bare;
+mod process;
+
+use process::{Client, PROGRAM, Process, connect, number};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CHUNK: usize = 256 << 10;
-const PROGRAM: &str = env!("CARGO_BIN_EXE_pluton-fichier");
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    /// Starts a program and reads its ready line.
-    fn start(program: &str, args: &[&str]) -> (Self, serde_json::Value) {
-        let mut child = Command::new(program)
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        (
-            Self(child),
-            serde_json::from_str(&line).expect("a ready line"),
-        )
-    }
-
-    /// Peak and present resident memory in MiB.
-    fn memory(&self) -> (f64, f64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace()
-                .nth(1)
-                .unwrap()
-                .parse::<f64>()
-                .unwrap()
-                / 1024.0
-        };
-        (field("VmHWM:"), field("VmRSS:"))
-    }
-}
-
-async fn connect(address: &str) -> StorageBackendClient<Channel> {
-    let channel = Endpoint::from_shared(format!("http://{address}"))
-        .unwrap()
-        .tcp_nodelay(true)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
-        .connect()
-        .await
-        .unwrap();
-    StorageBackendClient::new(channel)
-}
 
 fn content() -> Bytes {
     Bytes::from((0..CHUNK).map(|_| fastrand::u8(..)).collect::<Vec<_>>())
@@ -118,19 +61,14 @@ fn put_messages(path: &str, size: usize, data: Bytes) -> impl Stream<Item = PutR
         .chain(stream::iter([message(Payload::Commit(commit))]))
 }
 
-async fn put(client: &mut StorageBackendClient<Channel>, path: &str, size: usize) -> Duration {
+async fn put(client: &mut Client, path: &str, size: usize) -> Duration {
     let messages = put_messages(path, size, content());
     let start = Instant::now();
     client.put(messages).await.unwrap();
     start.elapsed()
 }
 
-async fn get(
-    client: &mut StorageBackendClient<Channel>,
-    path: &str,
-    size: usize,
-    verify: bool,
-) -> Duration {
+async fn get(client: &mut Client, path: &str, size: usize, verify: bool) -> Duration {
     let start = Instant::now();
     let request = GetRequest {
         path: path.to_owned(),
@@ -242,12 +180,7 @@ fn main() {
     if args.iter().any(|arg| arg == "--bare") {
         return bare::serve();
     }
-    let number = |name: &str, default: usize| {
-        args.iter()
-            .position(|arg| arg == name)
-            .map_or(default, |at| args[at + 1].parse().unwrap())
-    };
-    let (mib, rounds) = (number("--mib", 1024), number("--rounds", 3));
+    let (mib, rounds) = (number(&args, "--mib", 1024), number(&args, "--rounds", 3));
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -263,25 +196,13 @@ async fn run(mib: usize, rounds: usize) {
     let keyfile = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keyfile.path(), key).unwrap();
     let state = tempfile::tempdir().unwrap();
-    let (server, ready) = Process::start(
-        PROGRAM,
-        &[
-            "serve",
-            "--api-url",
-            &api,
-            "--api-key-file",
-            keyfile.path().to_str().unwrap(),
-            "--state-dir",
-            state.path().to_str().unwrap(),
-            "--grpc-listen",
-            "127.0.0.1:0",
-            "--calls-per-second",
-            "0",
-            "--log",
-            "warn",
-        ],
+    let (server, address) = Process::serve(
+        &api,
+        keyfile.path(),
+        state.path(),
+        &["--calls-per-second", "0"],
     );
-    let mut client = connect(ready["address"].as_str().unwrap()).await;
+    let mut client = connect(&address).await;
     let this = std::env::current_exe().unwrap();
     let (_bare, ready) = Process::start(this.to_str().unwrap(), &["--bare"]);
     let mut bare = connect(ready["address"].as_str().unwrap()).await;

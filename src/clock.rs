@@ -21,6 +21,19 @@ impl Clock {
         Self(Some((SystemTime::now(), Instant::now())))
     }
 
+    /// The same, as if the time of day were another by so many seconds.
+    #[must_use]
+    pub fn shifted(self, seconds: i64) -> Self {
+        let (time, start) = self
+            .0
+            .unwrap_or_else(|| (SystemTime::now(), Instant::now()));
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        Self(Some((
+            if seconds < 0 { time - by } else { time + by },
+            start,
+        )))
+    }
+
     /// The time of day now.
     pub fn now(&self) -> SystemTime {
         match self.0 {

@@ -166,8 +166,8 @@ impl Remote {
             )
             .await?;
         let mut back = Vec::new();
-        while let Some((_, data)) = read.next().await? {
-            back.extend_from_slice(&data);
+        while let Some(piece) = read.next().await? {
+            back.extend_from_slice(&piece.data);
         }
         read.finish().await?;
         if back == content {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::entry::Entry;
+use super::in_use::Writing;
 use super::path::RemotePath;
 use super::resolve::{Found, Walk};
 use super::{AtPath, Remote};
@@ -95,6 +96,25 @@ impl Remote {
         Ok(folder)
     }
 
+    /// The same for a folder that is written to: it is not removed from here
+    /// before the guard is dropped.
+    pub(super) async fn folder_to_write(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        made: &mut Made,
+    ) -> Result<(i64, Writing)> {
+        loop {
+            let id = self.make_folders(scope, path, made).await?;
+            let writing = self.account.in_use.write(id).await;
+            // Unless that happened just now.
+            match self.walk(scope, path, None).await? {
+                Walk::Folder(found) if found == id => return Ok((id, writing)),
+                _ => {}
+            }
+        }
+    }
+
     async fn make_folder(
         &self,
         scope: Scope,
@@ -106,6 +126,7 @@ impl Remote {
         // Creations in one folder one after the other: 1Fichier may make two
         // folders of one name ([API §J2]).
         let _lock = self.account.locks.hold(format!("mkdir {parent}")).await;
+        let _writing = self.account.in_use.write(parent).await;
         let snapshot = self.snapshot(scope, parent, None).await.at_path(path)?;
         if let Some(folder) = snapshot.content.find_folder(self.codec, segment) {
             return Ok((folder.id, false));
@@ -194,6 +215,11 @@ impl Remote {
     /// Only empty ones go.
     pub(super) async fn unmake(&self, made: Made) {
         for (parent, id) in made.into_iter().rev() {
+            // Others may have begun to write there.
+            let _removing = self.account.in_use.remove_when_idle(id).await;
+            if self.account.catalog.known_full(id) {
+                return;
+            }
             match self
                 .account
                 .client
@@ -237,43 +263,59 @@ impl Remote {
             Err(error) => return Err(error),
         };
         let parent = self.folder_id(scope, &parent, None).await?;
-        let not_empty = || {
-            Error::new(
-                Reason::DirectoryNotEmpty,
-                format!("{path:?} is not empty; remove what is in it first"),
-            )
-            .at(path.as_str())
+        let Some(removing) = self.account.in_use.remove(folder.id) else {
+            return Err(not_empty(path));
         };
         // What is remembered and fresh spares the call; what is not remembered
         // 1Fichier itself checks: it removes only empty folders ([API §18]).
         if self.account.catalog.known_full(folder.id) {
-            return Err(not_empty());
+            return Err(not_empty(path));
         }
+        // It goes on even if the caller goes away: what is gone must leave the
+        // catalog, or the next upload to it ends in the root.
+        let (remote, at) = (self.clone(), path.clone());
+        let removal = self.account.tasks.spawn(async move {
+            let _removing = removing;
+            remote.remove_empty(scope, &at, parent, folder.id).await
+        });
+        let was_there = removal
+            .await
+            .map_err(|error| Error::internal(format!("a removal stopped: {error}")))??;
+        if was_there { Ok(()) } else { missing() }
+    }
+
+    /// Removes a folder; false if it was gone already.
+    async fn remove_empty(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        parent: i64,
+        id: i64,
+    ) -> Result<bool> {
+        let catalog = &self.account.catalog;
+        let scope = scope.with_priority(Priority::Delete);
         let mut waits = EMPTYING.iter();
         loop {
-            let scope = scope.with_priority(Priority::Delete);
-            let error = match self.account.client.remove_folder(scope, folder.id).await {
+            let error = match self.account.client.remove_folder(scope, id).await {
                 Ok(()) => break,
                 Err(error) => error,
             };
             match error.kind() {
                 Kind::NotFound => {
-                    self.account.catalog.folder_removed(parent, folder.id);
-                    return missing();
+                    catalog.folder_removed(parent, id);
+                    return Ok(false);
                 }
-                Kind::Refused if self.account.catalog.changed_lately(folder.id) => {
-                    match waits.next() {
-                        Some(wait) => tokio::time::sleep(Duration::from_secs(*wait)).await,
-                        None => return Err(not_empty()),
-                    }
-                }
+                Kind::Refused if catalog.changed_lately(id) => match waits.next() {
+                    Some(wait) => tokio::time::sleep(Duration::from_secs(*wait)).await,
+                    None => return Err(not_empty(path)),
+                },
                 Kind::Refused => {
-                    self.account.catalog.doubt(folder.id);
-                    return Err(not_empty());
+                    catalog.doubt(id);
+                    return Err(not_empty(path));
                 }
                 _ if error.outcome_unknown() => {
                     // Gone or not: the parent's listing knows.
-                    if self.folder_is_listed(scope, parent, folder.id).await? {
+                    if self.folder_is_listed(scope, parent, id).await? {
                         return Err(error).at_path(path);
                     }
                     break;
@@ -281,9 +323,9 @@ impl Remote {
                 _ => return Err(error).at_path(path),
             }
         }
-        self.account.catalog.folder_removed(parent, folder.id);
-        self.account.catalog.settle().await;
-        Ok(())
+        catalog.folder_removed(parent, id);
+        catalog.settle().await;
+        Ok(true)
     }
 
     async fn folder_is_listed(
@@ -295,4 +337,12 @@ impl Remote {
         let listing = self.account.client.list_folder(scope, parent).await?;
         Ok(listing.folders.iter().any(|folder| folder.id == id))
     }
+}
+
+fn not_empty(path: &RemotePath) -> Error {
+    Error::new(
+        Reason::DirectoryNotEmpty,
+        format!("{path:?} is not empty; remove what is in it first"),
+    )
+    .at(path.as_str())
 }

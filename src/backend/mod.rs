@@ -7,6 +7,7 @@ mod connection;
 mod delete;
 mod directories;
 mod entry;
+mod in_use;
 mod list;
 mod path;
 mod put;
@@ -34,7 +35,7 @@ pub use entry::{Entry, EntryKind};
 pub use list::{ListOptions, Listing, Page};
 pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
 pub use put::{Begun, PutOptions, PutSession, Stored, WriteMode};
-pub use read::{ByteRange, HashValue, Read, ReadOptions, Resolved};
+pub use read::{ByteRange, HashValue, Piece, Read, ReadOptions, Resolved};
 pub use refresh::Refreshed;
 pub use relocate::RelocateOptions;
 
@@ -87,10 +88,11 @@ pub struct Account {
     tracker: Tracker,
     spool: Arc<SpoolDir>,
     locks: Locks,
+    in_use: in_use::FoldersInUse,
     clock: Clock,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
-    _lock_keeper: AbortOnDropHandle<()>,
+    _budget_keeper: AbortOnDropHandle<()>,
 }
 
 impl Account {
@@ -115,7 +117,7 @@ impl Account {
             settings.clock,
         )?;
         let user = about::Known::remembered(&catalog);
-        let lock_keeper = keep_locks(Arc::clone(&client), Arc::clone(&catalog), settings.clock);
+        let budget_keeper = keep_budget(Arc::clone(&client), Arc::clone(&catalog), settings.clock);
         Ok(Arc::new(Self {
             catalog,
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
@@ -125,34 +127,50 @@ impl Account {
             client,
             spool,
             locks: Locks::default(),
+            in_use: in_use::FoldersInUse::default(),
             clock: settings.clock,
             user: tokio::sync::Mutex::new(user),
             tasks,
-            _lock_keeper: lock_keeper,
+            _budget_keeper: budget_keeper,
         }))
     }
 }
 
-/// Keeps locks of the account across restarts: 1Fichier remembers them too.
-fn keep_locks(client: Arc<Client>, catalog: Arc<Catalog>, clock: Clock) -> AbortOnDropHandle<()> {
-    const FACT: &str = "locked_until";
-    if let Some((until, text)) = catalog.fact(FACT)
+/// Keeps the request budget across restarts: 1Fichier remembers the calls and
+/// its locks too.
+fn keep_budget(client: Arc<Client>, catalog: Arc<Catalog>, clock: Clock) -> AbortOnDropHandle<()> {
+    const LOCK: &str = "locked_until";
+    const CALL: &str = "last_call";
+    let budget = client.budget();
+    if let Some((until, text)) = catalog.fact(LOCK)
         && let Ok(remaining) = until.time.duration_since(clock.now())
     {
-        client.budget().restore_lock(remaining, &text);
+        budget.restore_lock(remaining, &text);
     }
-    let mut locks = client.budget().locks();
+    if catalog
+        .fact(CALL)
+        .is_some_and(|(at, _)| clock.age(at) < Duration::from_secs(3))
+    {
+        budget.restore_calls();
+    }
+    let mut calls = budget.calls();
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut known = None;
-        while locks.changed().await.is_ok() {
+        let mut known_lock = None;
+        let mut known_call = None;
+        // Every call wakes this.
+        while calls.changed().await.is_ok() {
+            let now = clock.now();
+            if known_call.is_none_or(|known| now > known + Duration::from_secs(1)) {
+                catalog.remember_fact(CALL, String::new(), now);
+                known_call = Some(now);
+            }
             let Some((remaining, text)) = client.budget().activity().locked else {
                 continue;
             };
-            let until = clock.now() + remaining;
-            // Every call wakes this; only a new lock is written.
-            if known.is_none_or(|known| until > known + Duration::from_secs(1)) {
-                catalog.remember_fact(FACT, text, until);
-                known = Some(until);
+            let until = now + remaining;
+            if known_lock.is_none_or(|known| until > known + Duration::from_secs(1)) {
+                catalog.remember_fact(LOCK, text, until);
+                known_lock = Some(until);
             }
         }
     }))

@@ -9,8 +9,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::directories::Made;
 use super::entry::{Entry, etag};
+use super::in_use::Writing;
 use super::path::RemotePath;
-use super::resolve::{Found, Walk};
+use super::resolve::Found;
 use super::{AtPath, Remote, STREAM_FROM};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
@@ -83,7 +84,7 @@ pub struct PutSession {
     hasher: Hasher,
     received: u64,
     sink: Option<Sink>,
-    folder: Option<i64>,
+    folder: Option<(i64, Writing)>,
     made: Made,
     progress: Progress,
     /// One call of a request id at a time.
@@ -231,15 +232,11 @@ impl PutSession {
     /// Straight to a node, if a connection is free. A missing parent must be
     /// made first, because the request begins with its id.
     async fn begin_stream(&mut self, scope: Scope, parent: &RemotePath, size: u64) -> Result<()> {
-        let folder = match self.remote.walk(scope, parent, None).await? {
-            Walk::Folder(id) => id,
-            _ => {
-                self.remote
-                    .make_folders(scope, parent, &mut self.made)
-                    .await?
-            }
-        };
-        self.folder = Some(folder);
+        let (folder, writing) = self
+            .remote
+            .folder_to_write(scope, parent, &mut self.made)
+            .await?;
+        self.folder = Some((folder, writing));
         let uploads = &self.remote.account.uploads;
         let stream = uploads
             .stream(scope, folder, &self.stored_name, size)
@@ -440,9 +437,13 @@ impl PutSession {
         self.remote
             .check_target(scope, &path, &self.options)
             .await?;
-        let folder = match self.folder {
+        let (folder, _writing) = match self.folder.take() {
             Some(folder) => folder,
-            None => remote.make_folders(scope, &parent, &mut self.made).await?,
+            None => {
+                remote
+                    .folder_to_write(scope, &parent, &mut self.made)
+                    .await?
+            }
         };
         let stored = match content {
             Ready::Spooled(content) => {

@@ -53,9 +53,26 @@ pub struct Read {
     pub ranges: Vec<Resolved>,
     next_range: usize,
     reader: Option<(Reader, u64)>,
+    /// What arrived and was not taken yet, and where it begins.
+    left: Bytes,
+    left_at: u64,
+    /// The range that is being given, and how much of it was.
+    current: usize,
+    taken: u64,
     progress: Progress,
     hasher: Option<Hasher>,
     sent: u64,
+}
+
+/// Some bytes of one of the ranges.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Which range.
+    pub range: usize,
+    /// Where in the file they begin.
+    pub offset: u64,
+    /// The bytes.
+    pub data: Bytes,
 }
 
 /// The end of a read.
@@ -131,6 +148,10 @@ impl Remote {
             ranges,
             next_range: 0,
             reader: None,
+            left: Bytes::new(),
+            left_at: 0,
+            current: 0,
+            taken: 0,
             progress: self.track(path, Direction::Download, Some(ranges_bytes)),
             hasher,
             sent: 0,
@@ -184,8 +205,8 @@ impl Remote {
             )
             .await?;
         let mut hasher = Hasher::new([algorithm]);
-        while let Some((_, data)) = read.next().await? {
-            hasher.update(data).await;
+        while let Some(piece) = read.next().await? {
+            hasher.update(piece.data).await;
         }
         read.finish().await?;
         match hasher.finish().await.pop() {
@@ -219,24 +240,28 @@ fn resolve(path: &RemotePath, range: &ByteRange, size: u64) -> Result<Resolved> 
 }
 
 impl Read {
-    /// The next bytes and where they begin in the file; `None` at the end.
+    /// The next bytes; `None` at the end.
     ///
     /// # Errors
     /// FILE_NOT_FOUND when the file is gone, UNAVAILABLE when 1Fichier does
     /// not give the content.
-    pub async fn next(&mut self) -> Result<Option<(u64, Bytes)>> {
+    pub async fn next(&mut self) -> Result<Option<Piece>> {
         loop {
+            if !self.left.is_empty() {
+                return Ok(self.cut());
+            }
             if let Some((reader, at)) = &mut self.reader {
                 match reader.next().await {
                     Ok(Some(data)) => {
-                        let offset = *at;
+                        self.left_at = *at;
                         *at += data.len() as u64;
                         self.sent += data.len() as u64;
                         self.progress.add(data.len());
                         if let Some(hasher) = &mut self.hasher {
                             hasher.update(data.clone()).await;
                         }
-                        return Ok(Some((offset, data)));
+                        self.left = data;
+                        continue;
                     }
                     Ok(None) => self.reader = None,
                     Err(error) => {
@@ -253,13 +278,9 @@ impl Read {
                     }
                 }
             }
-            let Some(range) = self.ranges.get(self.next_range) else {
+            let Some(range) = self.next_stretch() else {
                 return Ok(None);
             };
-            self.next_range += 1;
-            if range.length == 0 {
-                continue;
-            }
             let reader = self
                 .remote
                 .account
@@ -274,6 +295,49 @@ impl Read {
                 .await;
             self.reader = Some((reader, range.offset));
         }
+    }
+
+    /// The part of what arrived that belongs to one range.
+    fn cut(&mut self) -> Option<Piece> {
+        loop {
+            let range = self.ranges.get(self.current)?;
+            let end = range.offset + range.length;
+            let here = range.offset + self.taken;
+            if here == end {
+                self.current += 1;
+                self.taken = 0;
+                continue;
+            }
+            let length = usize::try_from(end - here)
+                .unwrap_or(usize::MAX)
+                .min(self.left.len());
+            let piece = Piece {
+                range: self.current,
+                offset: self.left_at,
+                data: self.left.split_to(length),
+            };
+            self.left_at += length as u64;
+            self.taken += length as u64;
+            return Some(piece);
+        }
+    }
+
+    /// The next ranges that follow each other without a gap, as one: they cost
+    /// one request to the download server.
+    fn next_stretch(&mut self) -> Option<Resolved> {
+        let mut stretch: Option<Resolved> = None;
+        while let Some(range) = self.ranges.get(self.next_range).copied() {
+            match &mut stretch {
+                _ if range.length == 0 => {}
+                None => stretch = Some(range),
+                Some(stretch) if stretch.offset + stretch.length == range.offset => {
+                    stretch.length += range.length;
+                }
+                Some(_) => break,
+            }
+            self.next_range += 1;
+        }
+        stretch
     }
 
     /// Ends the read: compares a whole file with its stored checksum.

@@ -121,7 +121,9 @@ impl Remote {
             ..PutOptions::default()
         };
         self.check_target(scope, destination, &target).await?;
-        let to = self.make_folders(scope, &parent, &mut Vec::new()).await?;
+        let (to, _writing) = self
+            .folder_to_write(scope, &parent, &mut Vec::new())
+            .await?;
         let name = self.stored_name(destination, segment)?;
 
         let route = Route {

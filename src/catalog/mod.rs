@@ -107,6 +107,9 @@ impl Catalog {
         clock: Clock,
     ) -> Result<Arc<Self>, String> {
         let store = Store::open(path, account)?;
+        if store.was_set_aside() {
+            client.budget().restore_unknown();
+        }
         for (folder, at) in store.listed_since(clock.now() - Duration::from_secs(60)) {
             client
                 .budget()

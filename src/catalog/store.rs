@@ -26,6 +26,7 @@ const QUEUE: usize = 10_000;
 
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+-- listed_at is negative when what is remembered is not to be trusted.
 CREATE TABLE listings (folder INTEGER PRIMARY KEY, listed_at INTEGER NOT NULL);
 CREATE TABLE files (
     folder INTEGER NOT NULL, url TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, time INTEGER,
@@ -91,6 +92,7 @@ pub struct Store {
     reader: Arc<Mutex<Connection>>,
     problem: Arc<Mutex<Option<String>>>,
     writer: Option<std::thread::JoinHandle<()>>,
+    set_aside: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,11 +106,17 @@ impl Store {
     /// # Errors
     /// A text for the operator, when not even a new one can be made.
     pub fn open(path: &Path, account: &str) -> Result<Self, String> {
+        Self::open_with(path, account, "")
+    }
+
+    fn open_with(path: &Path, account: &str, settings: &str) -> Result<Self, String> {
         let failed =
             |error: rusqlite::Error| format!("cannot use the catalog {}: {error}", path.display());
+        let mut is_aside = false;
         if path.exists()
             && let Err(why) = check(path, account)
         {
+            is_aside = true;
             let aside = set_aside(path)
                 .map_err(|error| format!("cannot set {} aside: {error}", path.display()))?;
             tracing::warn!(catalog = %path.display(), set_aside = %aside.display(), why, "the catalog is not used; starting with an empty one");
@@ -132,6 +140,7 @@ impl Store {
                 )
                 .map_err(failed)?;
         }
+        writer.execute_batch(settings).map_err(failed)?;
         let reader = open(path).map_err(failed)?;
         let (queue, receiver) = sync_channel(QUEUE);
         let problem = Arc::new(Mutex::new(None));
@@ -148,7 +157,13 @@ impl Store {
             reader: Arc::new(Mutex::new(reader)),
             problem,
             writer: Some(thread),
+            set_aside: is_aside,
         })
+    }
+
+    /// Whether an older database could not be used.
+    pub(super) fn was_set_aside(&self) -> bool {
+        self.set_aside
     }
 
     /// Why nothing is written any more; `None` when all is well.
@@ -191,6 +206,9 @@ impl Store {
             content: None,
             changes: Vec::new(),
         };
+        if self.problem().is_some() {
+            return nothing; // what is on disk fell behind
+        }
         self.read(move |connection| load(connection, folder))
             .await
             .unwrap_or(nothing)
@@ -226,8 +244,9 @@ impl Store {
     pub(super) fn listed_since(&self, since: SystemTime) -> Vec<(i64, SystemTime)> {
         let connection = lock(&self.reader);
         let read = || -> rusqlite::Result<Vec<_>> {
-            let mut statement = connection
-                .prepare("SELECT folder, listed_at FROM listings WHERE listed_at > ?1")?;
+            let mut statement = connection.prepare(
+                "SELECT folder, ABS(listed_at) AS at FROM listings WHERE at > ?1 ORDER BY at",
+            )?;
             let rows = statement.query_map([to_millis(since)], |row| {
                 Ok((row.get(0)?, from_millis(row.get(1)?)))
             })?;
@@ -403,7 +422,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         }
         Write::Doubt { folder } => {
             run(
-                "UPDATE listings SET listed_at = 0 WHERE folder = ?1",
+                "UPDATE listings SET listed_at = -ABS(listed_at) WHERE folder = ?1",
                 &[folder],
             )?;
         }
@@ -534,4 +553,118 @@ fn load(connection: &Connection, folder: i64) -> rusqlite::Result<Remembered> {
         content: Some((Content::new(folders, files), from_millis(listed_at))),
         changes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> FileRecord {
+        FileRecord {
+            url: format!("https://1fichier.com/?{name}").into(),
+            name: name.into(),
+            size: 3,
+            time: Some(1_700_000_000),
+            whirlpool: Whirlpool::from_hex(&"ab".repeat(64)),
+            content_type: shared_type("text/plain"),
+            password: true,
+            acl: false,
+            cdn: true,
+        }
+    }
+
+    fn listing(folder: i64, files: Vec<FileRecord>) -> Write {
+        let folders = vec![FolderRecord {
+            id: 7,
+            name: "sub".into(),
+            time: None,
+            password: false,
+        }];
+        Write::Listing {
+            folder,
+            content: Arc::new(Content::new(folders, files)),
+            at: SystemTime::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        let store = Store::open(&path, "account").unwrap();
+        store.write(listing(1, vec![file("a"), file("b")]));
+        let now = SystemTime::now();
+        store.write(Write::Change {
+            folder: 1,
+            change: Change::FileRemoved(file("a").url),
+            at: now,
+        });
+        store.write(Write::Change {
+            folder: 1,
+            change: Change::FileAdded(file("c")),
+            at: now,
+        });
+        store.write(Write::Change {
+            folder: 2,
+            change: Change::FolderRemoved(9),
+            at: now,
+        });
+        drop(store);
+        let store = Store::open(&path, "account").unwrap();
+        let remembered = store.load(1).await;
+        let (content, _) = remembered.content.unwrap();
+        let mut files: Vec<_> = content.files().cloned().collect();
+        files.sort_by(|left, right| left.name.cmp(&right.name));
+        assert_eq!(files, [file("b"), file("c")]);
+        assert_eq!(content.folders().next().unwrap().id, 7);
+        assert_eq!(remembered.changes.len(), 2);
+        let other = store.load(2).await;
+        assert!(other.content.is_none(), "a change alone is no listing");
+        assert_eq!(other.changes.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_ends_the_writing_and_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        drop(Store::open(&path, "account").unwrap());
+        let connection = Connection::open(&path).unwrap();
+        let pages: i64 = connection
+            .query_row("PRAGMA page_count", [], |row| row.get(0))
+            .unwrap();
+        drop(connection);
+        let store = Store::open_with(
+            &path,
+            "account",
+            &format!("PRAGMA max_page_count = {};", pages + 2),
+        )
+        .unwrap();
+        store.write(listing(1, vec![file("a")]));
+        store.flush().await;
+        assert_eq!(store.problem(), None);
+        store.write(listing(
+            2,
+            (0..5_000).map(|number| file(&number.to_string())).collect(),
+        ));
+        store.flush().await;
+        assert!(
+            store.problem().unwrap().contains("full"),
+            "{:?}",
+            store.problem()
+        );
+        assert!(
+            store.load(1).await.content.is_none(),
+            "what fell behind is not read"
+        );
+        drop(store);
+        let store = Store::open(&path, "account").unwrap();
+        assert!(
+            store.load(1).await.content.is_none(),
+            "the incomplete one was set aside"
+        );
+        assert!(
+            std::fs::read_dir(dir.path()).unwrap().count() > 1,
+            "and not deleted"
+        );
+    }
 }

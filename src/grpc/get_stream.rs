@@ -27,6 +27,7 @@ struct Chunks {
     /// What is left of the last piece, and where it begins.
     left: Bytes,
     at: u64,
+    range: usize,
     ended: bool,
 }
 
@@ -38,16 +39,18 @@ impl Chunks {
             if self.left.is_empty() && !self.ended {
                 match self.read.next().await? {
                     None => self.ended = true,
-                    Some((at, data)) => {
-                        let jumped = at != self.at;
-                        self.at = at;
-                        self.left = data;
+                    Some(piece) => {
+                        // No chunk holds bytes of two ranges.
+                        let jumped = piece.range != self.range;
+                        self.range = piece.range;
+                        self.at = piece.offset;
+                        self.left = piece.data;
                         if jumped && !joined.is_empty() {
                             // Another range: what was collected goes first.
                             return Ok(Some((offset, joined.freeze())));
                         }
                         if joined.is_empty() {
-                            offset = at;
+                            offset = self.at;
                         }
                     }
                 }
@@ -89,6 +92,7 @@ pub(super) fn messages(
         size: chunk_size,
         left: Bytes::new(),
         at: 0,
+        range: 0,
         ended: false,
     };
     stream::try_unfold(Stage::Header(Box::new(chunks)), move |stage| async move {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::transport::Server as Tonic;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -31,12 +31,17 @@ pub use state_dir::StateDir;
 
 /// The service name in health checks.
 const SERVICE: &str = "pluton.storage.v1.StorageBackend";
-// What an unread stream may hold. All streams of a connection together may
-// hold more than is ever unread: uploads are read or refused at once.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 32 << 20;
+/// Its health says whether what is remembered is written to disk. The server
+/// works without.
+const CATALOG_HEALTH: &str = "pluton-fichier.catalog";
+const CATALOG_CHECK: Duration = Duration::from_secs(10);
+// What an unread stream may hold. The connection takes that of all its streams
+// together: uploads that wait for a lock or for another call are not read, and
+// must not starve the one that they wait for.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 const MAX_FRAME: u32 = 256 << 10;
-const MAX_STREAMS: u32 = 1_000;
+const MAX_STREAMS: u32 = 256;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// A server that listens.
@@ -48,6 +53,7 @@ pub struct Server {
     listeners: JoinSet<Result<(), tonic::transport::Error>>,
     health: HealthReporter,
     tasks: TaskTracker,
+    catalog_watch: AbortOnDropHandle<()>,
     grace: Duration,
     // Dropped last: sockets, files and the emulated account go with them.
     sockets: Vec<PathBuf>,
@@ -110,6 +116,7 @@ impl Server {
             .set_service_status(SERVICE, ServingStatus::Serving)
             .await;
         let unusable = |error| format!("the compiled descriptors are unusable: {error}");
+        let catalog_watch = tokio::spawn(watch_catalog(remotes.clone(), health.clone()));
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {
             addresses: bound.iter().map(Bound::address).collect(),
@@ -118,6 +125,7 @@ impl Server {
             listeners: JoinSet::new(),
             health,
             tasks,
+            catalog_watch: AbortOnDropHandle::new(catalog_watch),
             grace: config.shutdown_grace,
             instance_id: instance_id.clone(),
             _emulator: emulator,
@@ -204,9 +212,12 @@ impl Server {
             .await;
         self.stop.send_replace(true);
         self.tasks.close();
+        // It holds the catalog, which must be closed when this returns.
+        self.catalog_watch.abort();
         let drain = async {
             while self.listeners.join_next().await.is_some() {}
             self.tasks.wait().await;
+            let _ = (&mut self.catalog_watch).await;
         };
         if tokio::time::timeout(self.grace, drain).await.is_err() {
             tracing::warn!(
@@ -214,6 +225,26 @@ impl Server {
                 "some calls did not end in the grace time and are cut off"
             );
         }
+    }
+}
+
+async fn watch_catalog(remotes: Remotes, health: HealthReporter) {
+    let mut known = None;
+    loop {
+        let accounts = remotes.activity(None);
+        let healthy = accounts
+            .iter()
+            .all(|account| account.catalog.problem.is_none());
+        if known != Some(healthy) {
+            let status = if healthy {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            health.set_service_status(CATALOG_HEALTH, status).await;
+            known = Some(healthy);
+        }
+        tokio::time::sleep(CATALOG_CHECK).await;
     }
 }
 

@@ -9,7 +9,9 @@
 )]
 
 mod bad_input;
+mod batches;
 mod discovery;
 mod harness;
 mod operations;
+mod persistence;
 mod streams;

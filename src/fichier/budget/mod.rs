@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Error, Kind};
-use state::{BAN_PAUSE, Pause, State, Waiter};
+use state::{BAN_PAUSE, BURST, Pause, State, Waiter};
 
 /// What goes first when several calls wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,7 +149,8 @@ pub struct Activity {
 /// The request budget of one account.
 pub struct Budget {
     shared: Arc<Shared>,
-    pauses: watch::Sender<()>,
+    /// Wakes after each call.
+    reports: watch::Sender<()>,
     dispatcher: OnceLock<AbortOnDropHandle<()>>,
 }
 
@@ -178,7 +179,7 @@ impl Budget {
                 state: Mutex::new(State::new(limits)),
                 changed: Notify::new(),
             }),
-            pauses: watch::Sender::new(()),
+            reports: watch::Sender::new(()),
             dispatcher: OnceLock::new(),
         }
     }
@@ -243,7 +244,7 @@ impl Budget {
         }
         drop(state);
         self.shared.changed.notify_one();
-        self.pauses.send_replace(());
+        self.reports.send_replace(());
     }
 
     /// What it is doing now.
@@ -273,11 +274,25 @@ impl Budget {
         }
     }
 
-    /// Says when an earlier run listed a folder.
+    /// Says when an earlier run listed a folder; the oldest first.
     pub fn restore_listing(&self, folder: i64, age: Duration) {
-        if let Some(at) = Instant::now().checked_sub(age) {
-            self.shared.lock().folders.insert(folder, at);
-        }
+        let now = Instant::now();
+        let at = now.checked_sub(age).unwrap_or(now);
+        self.shared.lock().listed(folder, at);
+    }
+
+    /// An earlier run called a moment ago.
+    pub fn restore_calls(&self) {
+        self.shared.lock().recent = [Instant::now(); BURST].into();
+    }
+
+    /// An earlier run may have listed any folder, and nobody knows which.
+    pub fn restore_unknown(&self) {
+        self.restore_calls();
+        let mut state = self.shared.lock();
+        let now = Instant::now();
+        state.unknown_listings = Some(now);
+        state.listing_due = Some(now + state.limits.any_listing * state.limits.listing_burst);
     }
 
     /// Goes on with a lock that an earlier run met.
@@ -291,10 +306,9 @@ impl Budget {
         });
     }
 
-    /// Tells of each lock as it begins: how long it lasts, and what 1Fichier
-    /// said.
-    pub fn locks(&self) -> watch::Receiver<()> {
-        self.pauses.subscribe()
+    /// Wakes after each call.
+    pub fn calls(&self) -> watch::Receiver<()> {
+        self.reports.subscribe()
     }
 
     /// Refuses at once what could not be in time, were it asked for now.
@@ -317,12 +331,12 @@ impl Budget {
     /// Ends when a lock begins that lasts longer than the caller waits: the
     /// caller can be told at once instead of at its deadline.
     pub async fn locked_out(&self, scope: Scope) -> Error {
-        let mut pauses = self.pauses.subscribe();
+        let mut reports = self.reports.subscribe();
         loop {
             if let Err(error) = self.check(scope) {
                 return error;
             }
-            if pauses.changed().await.is_err() {
+            if reports.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }

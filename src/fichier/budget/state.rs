@@ -10,7 +10,7 @@ use super::{Grant, Limits, Permit, Priority, Rule};
 use crate::fichier::error::{Error, Kind};
 
 /// Calls that may come at once.
-const BURST: usize = 3;
+pub(super) const BURST: usize = 3;
 /// Arrival times at 1Fichier differ from departure times here.
 const JITTER: f64 = 1.1;
 const SLOWEST: f64 = 0.3;
@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) recent: VecDeque<Instant>,
     pub(super) listing_due: Option<Instant>,
     pub(super) folders: HashMap<i64, Instant>,
+    /// Any folder may have been listed then.
+    pub(super) unknown_listings: Option<Instant>,
     pub(super) user_info: Option<Instant>,
     pub(super) pause: Option<Pause>,
     pub(super) pauses_in_a_row: u32,
@@ -58,6 +60,7 @@ impl State {
             recent: VecDeque::new(),
             listing_due: None,
             folders: HashMap::new(),
+            unknown_listings: None,
             user_info: None,
             pause: None,
             pauses_in_a_row: 0,
@@ -102,8 +105,9 @@ impl State {
         match rule {
             Rule::Call => {}
             Rule::Listing(folder) => {
-                if let Some(last) = self.folders.get(&folder) {
-                    at = at.max(*last + self.limits.folder_listing);
+                let last = self.folders.get(&folder).copied();
+                if let Some(last) = last.max(self.unknown_listings) {
+                    at = at.max(last + self.limits.folder_listing);
                 }
                 if let Some(due) = self.listing_due {
                     let tolerance =
@@ -162,12 +166,16 @@ impl State {
         match rule {
             Rule::Call => {}
             Rule::Listing(folder) => {
-                self.folders.insert(folder, now);
-                let due = self.listing_due.unwrap_or(now).max(now);
-                self.listing_due = Some(due + self.limits.any_listing);
+                self.listed(folder, now);
             }
             Rule::UserInfo => self.user_info = Some(now),
         }
+    }
+
+    pub(super) fn listed(&mut self, folder: i64, at: Instant) {
+        self.folders.insert(folder, at);
+        let due = self.listing_due.unwrap_or(at).max(at);
+        self.listing_due = Some(due + self.limits.any_listing);
     }
 
     /// Additive increase: back to full speed after a few dozen good calls.
