@@ -48,7 +48,7 @@ fn content(name: &str, size: usize) -> Vec<u8> {
     (0..size).map(|_| random.u8(..)).collect()
 }
 
-/// The paths of (a) below the folder, and of (b).
+/// The paths of (a) and of (b), in the order of a walk through a directory.
 fn flat() -> Vec<String> {
     (0..FILES)
         .map(|index| format!("flat/{index:03}.bin"))
@@ -58,7 +58,7 @@ fn flat() -> Vec<String> {
 fn tree() -> Vec<String> {
     (0..FILES)
         .map(|index| {
-            let folder = index % FOLDERS;
+            let folder = index / (FILES / FOLDERS);
             format!("dir{folder:02}/{index:03}.bin")
         })
         .collect()

@@ -4,7 +4,7 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
-//! cli (client commands)        server (listeners, health, shutdown)
+//! cli (client commands)        server (listeners, health, shutdown) ── config
 //!      │                            │
 //!      └──────────────────────── grpc (the face: convert, stream, map errors)
 //!                                   │
@@ -14,7 +14,7 @@
 //!                                   │
 //!                                fichier (typed client, request budget)
 //!
-//! config, encoding, error, proto: leaves that all may use
+//! clock, encoding, error, proto: leaves that all may use
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::process::{Client, Process, connect};
-use crate::table::Outcome;
+use crate::table::{Outcome, groups};
 use crate::{LARGE, MOVED, RANGE, RANGES, SMALL, content, flat, offsets, tree};
 
 const CLIENTS: usize = 64;
@@ -84,6 +84,7 @@ impl World {
             workload,
             calls: self.control.calls(),
             wall,
+            groups: groups(&self.control),
             problem,
         });
         value

@@ -291,6 +291,7 @@ impl Tool {
             workload,
             calls,
             wall,
+            groups: Vec::new(),
             problem,
         });
     }

@@ -3,15 +3,29 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pluton_fichier::emulator::Calls;
+use pluton_fichier::emulator::{Calls, Control};
 
 /// A workload by one of the two.
 pub(crate) struct Outcome {
     pub(crate) workload: &'static str,
     pub(crate) calls: Calls,
     pub(crate) wall: Duration,
+    /// How many files each upload carried.
+    pub(crate) groups: Vec<usize>,
     /// What kept it from its end.
     pub(crate) problem: Option<String>,
+}
+
+/// How many files each upload carried.
+pub(crate) fn groups(control: &Control) -> Vec<usize> {
+    let requests = control.last_requests();
+    let bodies = requests
+        .iter()
+        .filter(|request| request.endpoint == "upload.cgi")
+        .filter_map(|request| serde_json::from_str::<serde_json::Value>(&request.body).ok());
+    bodies
+        .map(|body| body["files"].as_array().map_or(0, Vec::len))
+        .collect()
 }
 
 type Aim = (&'static str, fn(&Outcome) -> bool);
@@ -75,7 +89,7 @@ const WORKLOADS: [(&str, &str, Aim); 9] = [
     ),
     (
         "g",
-        "moving 100 files to another folder",
+        "moving 100 files to another folder, one in each request (64 clients: 2 calls at the least)",
         ("1 call", |of| of.calls.total_v1() <= 1),
     ),
 ];
@@ -89,7 +103,7 @@ pub(crate) fn print(ours: &[Outcome], theirs: &[Outcome]) {
         }
         println!("\n({workload}) {title}");
         println!(
-            "  {:<30}{:>10}{:>10}{:>10}",
+            "  {:<30}{:>10}{:>10}{:>12}",
             "", "server", "rclone", "ratio"
         );
         let names: BTreeSet<String> = [ours, theirs]
@@ -98,22 +112,30 @@ pub(crate) fn print(ours: &[Outcome], theirs: &[Outcome]) {
             .flat_map(|side| side.calls.iter())
             .map(|(name, _)| name.to_owned())
             .collect();
+        // What was stopped would have cost more.
         let row = |name: &str, value: &dyn Fn(&Outcome) -> f64, digits: usize, ratio: bool| {
+            let sign = |side: &Outcome| {
+                if ratio && side.problem.is_some() {
+                    "> "
+                } else {
+                    ""
+                }
+            };
             let cell = |side: Option<&Outcome>| {
                 side.map_or("-".to_owned(), |side| {
-                    let capped = digits > 0 && side.problem.is_some();
-                    let sign = if capped { "> " } else { "" };
-                    format!("{sign}{:.digits$}", value(side))
+                    format!("{}{:.digits$}", sign(side), value(side))
                 })
             };
             let quotient = match (ours, theirs) {
-                (Some(ours), Some(theirs)) if ratio && value(ours) > 0.0 => {
-                    format!("{:.1}", value(theirs) / value(ours))
+                (Some(ours), Some(theirs))
+                    if ratio && ours.problem.is_none() && value(ours) > 0.0 =>
+                {
+                    format!("{}{:.1}", sign(theirs), value(theirs) / value(ours))
                 }
                 _ => String::new(),
             };
             println!(
-                "  {name:<30}{:>10}{:>10}{quotient:>10}",
+                "  {name:<30}{:>10}{:>10}{quotient:>12}",
                 cell(ours),
                 cell(theirs)
             );
@@ -124,6 +146,12 @@ pub(crate) fn print(ours: &[Outcome], theirs: &[Outcome]) {
         row("calls to /v1", &|of| of.calls.total_v1() as f64, 0, true);
         row("flood answers", &|of| of.calls.floods() as f64, 0, false);
         row("wall time, s", &|of| of.wall.as_secs_f64(), 2, true);
+        if let Some(groups) = ours
+            .map(|of| &of.groups)
+            .filter(|groups| !groups.is_empty())
+        {
+            println!("  files in each upload of the server: {groups:?}");
+        }
         for (side, of) in [("server", ours), ("rclone", theirs)] {
             if let Some(problem) = of.and_then(|of| of.problem.as_ref()) {
                 println!("  {side}: {problem}");

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
+use super::batch::{Change, Target};
 use super::entry::etag;
 use super::path::RemotePath;
 use super::put::etag_mismatch;
 use super::{AtPath, Remote};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
-use crate::transfer::Change;
 
 /// A file to remove.
 #[derive(Clone, Debug)]
@@ -30,12 +30,12 @@ impl Remote {
         let mut results: Vec<Result<()>> = Vec::with_capacity(targets.len());
         // By URL: the folder, and the targets that named the file.
         let mut wanted: HashMap<String, (i64, Vec<usize>)> = HashMap::new();
-        let mut urls = Vec::new();
+        let mut files = Vec::new();
         for (index, target) in targets.iter().enumerate() {
             results.push(match self.find_target(scope, target).await {
                 Ok((folder, url)) => {
                     let entry = wanted.entry(url.clone()).or_insert_with(|| {
-                        urls.push(url);
+                        files.push(Target { folder, url });
                         (folder, Vec::new())
                     });
                     entry.1.push(index);
@@ -46,12 +46,16 @@ impl Remote {
             });
         }
         let scope = scope.with_priority(Priority::Delete);
-        let outcomes = self.account.batches.run(scope, Change::Remove, &urls).await;
-        for (url, outcome) in urls.iter().zip(outcomes) {
-            let Some((folder, indices)) = wanted.get(url) else {
+        let outcomes = self
+            .account
+            .batches
+            .run(scope, Change::Remove, &files)
+            .await;
+        for (file, outcome) in files.iter().zip(outcomes) {
+            let Some((folder, indices)) = wanted.get(&file.url) else {
                 continue;
             };
-            self.forget_removed(*folder, url, &outcome);
+            self.forget_removed(*folder, &file.url, &outcome);
             for index in indices {
                 let path = &targets[*index].path;
                 results[*index] = match &outcome {
@@ -96,7 +100,18 @@ impl Remote {
         folder: i64,
         urls: &[String],
     ) -> Result<(), fichier::Error> {
-        let outcomes = self.account.batches.run(scope, Change::Remove, urls).await;
+        let files: Vec<_> = urls
+            .iter()
+            .map(|url| Target {
+                folder,
+                url: url.clone(),
+            })
+            .collect();
+        let outcomes = self
+            .account
+            .batches
+            .run(scope, Change::Remove, &files)
+            .await;
         let mut result = Ok(());
         for (url, outcome) in urls.iter().zip(outcomes) {
             self.forget_removed(folder, url, &outcome);

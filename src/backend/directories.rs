@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::entry::Entry;
 use super::in_use::Writing;
 use super::path::RemotePath;
@@ -123,9 +125,10 @@ impl Remote {
         path: &RemotePath,
     ) -> Result<(i64, bool)> {
         let name = self.stored_name(path, segment)?;
-        // Creations in one folder one after the other: 1Fichier may make two
-        // folders of one name ([API §J2]).
-        let _lock = self.account.locks.hold(format!("mkdir {parent}")).await;
+        // Creations of one name one after the other: 1Fichier may make two
+        // folders of it ([API §J2]).
+        let key = format!("mkdir {parent} {segment}");
+        let _lock = self.account.locks.hold(key).await;
         let _writing = self.account.in_use.write(parent).await;
         let snapshot = self.snapshot(scope, parent, None).await.at_path(path)?;
         if let Some(folder) = snapshot.content.find_folder(self.codec, segment) {
@@ -138,6 +141,7 @@ impl Remote {
             .await;
         let error = match made {
             Ok((id, stored)) if stored == name => {
+                self.account.landings.seen(id, Instant::now());
                 let time = jiff::Timestamp::now().as_second();
                 self.account.catalog.folder_made(
                     parent,
@@ -307,7 +311,11 @@ impl Remote {
                 }
                 Kind::Refused if catalog.changed_lately(id) => match waits.next() {
                     Some(wait) => tokio::time::sleep(Duration::from_secs(*wait)).await,
-                    None => return Err(not_empty(path)),
+                    None => {
+                        // Another program may have filled it.
+                        catalog.doubt(id);
+                        return Err(not_empty(path));
+                    }
                 },
                 Kind::Refused => {
                     catalog.doubt(id);

@@ -3,11 +3,13 @@
 
 mod about;
 mod activity;
+mod batch;
 mod connection;
 mod delete;
 mod directories;
 mod entry;
 mod in_use;
+mod landing;
 mod list;
 mod path;
 mod put;
@@ -44,10 +46,8 @@ use crate::clock::Clock;
 use crate::encoding::{Mask, NameCodec};
 use crate::error::{Error, Result};
 use crate::fichier::{ApiKey, Client, Hosts, Limits, Scope};
-use crate::transfer::{Batches, Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
+use crate::transfer::{Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
 
-/// Files larger than this stream straight through instead of being buffered.
-pub const STREAM_FROM: u64 = 16 << 20;
 /// Most targets of one delete request.
 pub const MAX_DELETE_TARGETS: usize = 10_000;
 /// Most ranges of one read.
@@ -84,11 +84,12 @@ pub struct Account {
     catalog: Arc<Catalog>,
     uploads: Arc<Uploads>,
     downloads: Arc<Downloads>,
-    batches: Arc<Batches>,
+    batches: Arc<batch::Batches>,
     tracker: Tracker,
     spool: Arc<SpoolDir>,
     locks: Locks,
     in_use: in_use::FoldersInUse,
+    landings: landing::Landings,
     clock: Clock,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
@@ -119,15 +120,16 @@ impl Account {
         let user = about::Known::remembered(&catalog);
         let budget_keeper = keep_budget(Arc::clone(&client), Arc::clone(&catalog), settings.clock);
         Ok(Arc::new(Self {
+            batches: batch::Batches::new(Arc::clone(&client), Arc::clone(&catalog)),
             catalog,
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
             downloads: Downloads::new(Arc::clone(&client), settings.downloads),
-            batches: Batches::new(Arc::clone(&client)),
             tracker: Tracker::default(),
             client,
             spool,
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
+            landings: landing::Landings::default(),
             clock: settings.clock,
             user: tokio::sync::Mutex::new(user),
             tasks,

@@ -12,7 +12,7 @@ use super::entry::{Entry, etag};
 use super::in_use::Writing;
 use super::path::RemotePath;
 use super::resolve::Found;
-use super::{AtPath, Remote, STREAM_FROM};
+use super::{AtPath, Remote};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
@@ -136,7 +136,11 @@ impl Remote {
             request,
             options,
         };
-        if let Some(size) = session.options.size.filter(|size| *size > STREAM_FROM) {
+        if let Some(size) = session
+            .options
+            .size
+            .filter(|size| *size > self.account.uploads.stream_from())
+        {
             session.begin_stream(scope, &parent, size).await?;
         }
         if session.sink.is_none() {
@@ -457,6 +461,10 @@ impl PutSession {
         let file = record(stored.at_path(&path)?, expected);
         self.made.clear();
         account.catalog.file_added(folder, file.clone());
+        // Before anything older goes: it may be the only copy in its place.
+        let (folder, file) = remote
+            .confirm_landing(Scope::new(Priority::Upload), &parent, folder, &file)
+            .await?;
         // The file is safe: what follows is not the caller's to wait for or to
         // cancel.
         let scope = Scope::new(Priority::Upload);

@@ -1,5 +1,6 @@
 //! Moving and copying files inside 1Fichier.
 
+use super::batch::{Change, Target};
 use super::entry::{Entry, etag};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode, etag_mismatch};
@@ -7,7 +8,6 @@ use super::{AtPath, Remote};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
-use crate::transfer::Change;
 
 /// How a file is moved or copied.
 #[derive(Clone, Debug, Default)]
@@ -179,12 +179,12 @@ impl Remote {
             return account.client.rename_file(scope, &url, route.name).await;
         }
         if *route.file.name == *route.name {
-            return first(
-                account
-                    .batches
-                    .run(scope, Change::Move(route.to), &[url])
-                    .await,
-            );
+            let target = Target {
+                folder: route.from,
+                url,
+            };
+            let change = Change::Move(route.to);
+            return first(account.batches.run(scope, change, &[target]).await);
         }
         let batch = account
             .client
@@ -198,12 +198,12 @@ impl Remote {
         let url = route.file.url.to_string();
         let scope = scope.with_priority(Priority::Upload);
         if *route.file.name == *route.name {
-            return first(
-                account
-                    .batches
-                    .run(scope, Change::Copy(route.to), &[url])
-                    .await,
-            );
+            let target = Target {
+                folder: route.from,
+                url,
+            };
+            let change = Change::Copy(route.to);
+            return first(account.batches.run(scope, change, &[target]).await);
         }
         one(account
             .client

@@ -5,7 +5,7 @@ use super::path::{MAX_NAME_BYTES, RemotePath};
 use super::{AtPath, Remote, Staleness};
 use crate::catalog::{FileRecord, FolderRecord, Snapshot};
 use crate::clock::Moment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fichier::{ROOT, Scope};
 
 /// What a path names.
@@ -42,8 +42,24 @@ impl Remote {
         self.account.catalog.folder(scope, folder, staleness).await
     }
 
-    /// Walks down to a folder.
+    /// Walks down to a folder. One that turns out to be gone is missing in its
+    /// parent when the walk begins anew.
     pub(super) async fn walk(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        staleness: Staleness,
+    ) -> Result<Walk> {
+        for _ in path.segments() {
+            match self.walk_once(scope, path, staleness).await {
+                Err(error) if error.reason() == Reason::DirectoryNotFound => {}
+                walk => return walk,
+            }
+        }
+        self.walk_once(scope, path, staleness).await
+    }
+
+    async fn walk_once(
         &self,
         scope: Scope,
         path: &RemotePath,
@@ -104,15 +120,17 @@ impl Remote {
         let parent_id = match self.folder_id(scope, &parent, staleness).await {
             Ok(id) => id,
             // Below a missing directory there is nothing.
-            Err(error) if error.reason() == crate::error::Reason::DirectoryNotFound => {
+            Err(error) if error.reason() == Reason::DirectoryNotFound => {
                 return Ok((Found::Nothing, self.account.clock.moment()));
             }
             Err(error) => return Err(error),
         };
-        let snapshot = self
-            .snapshot(scope, parent_id, staleness)
-            .await
-            .at_path(path)?;
+        let snapshot = match self.snapshot(scope, parent_id, staleness).await {
+            Err(error) if error.reason() == Reason::DirectoryNotFound => {
+                return Ok((Found::Nothing, self.account.clock.moment()));
+            }
+            snapshot => snapshot.at_path(path)?,
+        };
         let files: Vec<_> = snapshot
             .content
             .find_files(self.codec, name)
@@ -190,7 +208,7 @@ impl Remote {
             Found::Files { files, .. } => Entry::file(path.clone(), &files[0], files.len()),
             Found::Nothing => {
                 return Err(Error::new(
-                    crate::error::Reason::FileNotFound,
+                    Reason::FileNotFound,
                     format!("there is nothing at {path:?}"),
                 )
                 .at(path.as_str()));

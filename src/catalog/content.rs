@@ -253,7 +253,7 @@ impl<R: Record> Index<R> {
 
     fn add(&mut self, record: R) {
         self.remove(record.id());
-        // A folder never holds 2^32 entries: 1Fichier lists 5,000.
+        // A folder never holds 2^32 entries.
         let at = self.records.len() as u32;
         self.records.push(record);
         self.link(at);
@@ -363,9 +363,19 @@ impl Content {
         self.files.records.iter()
     }
 
+    /// Whether there is a file with this URL.
+    pub fn has_file(&self, url: &str) -> bool {
+        self.files.position(url).is_some()
+    }
+
     /// All sub-folders, in no order.
     pub fn folders(&self) -> impl Iterator<Item = &FolderRecord> {
         self.folders.records.iter()
+    }
+
+    /// Whether there is a sub-folder with this id.
+    pub fn has_folder(&self, id: i64) -> bool {
+        self.folders.position(&id).is_some()
     }
 
     /// The files with this decoded name, the newest first; among those of one

@@ -7,28 +7,33 @@
 //! warm start lists nothing; in memory are the folders used last.
 
 mod content;
+mod listing;
 mod node;
 mod store;
+mod walk;
+mod windows;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, WeakShared};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
 pub use store::Store;
 
 use crate::clock::{Clock, Moment};
-use crate::error::{Error, Reason, Result};
-use crate::fichier::{Client, FolderListing, LISTING_CAP, Scope};
+use crate::error::Result;
+use crate::fichier::Client;
 use node::{Change, State};
 use store::Write;
 
 /// How long an own change stands against listings that do not show it.
 const GRACE: Duration = Duration::from_secs(300);
+/// Large folders that are listed in parts at one time.
+const WALKS: usize = 2;
 
 /// How much is remembered, and for how long it counts.
 #[derive(Clone, Debug)]
@@ -56,12 +61,12 @@ impl Default for Settings {
 pub struct Snapshot {
     /// The content.
     pub content: Arc<Content>,
-    /// When 1Fichier was asked.
+    /// When 1Fichier was asked, for the oldest part of it.
     pub as_of: Moment,
+    /// When the listing was complete. Its freshness counts from here: a large
+    /// folder takes minutes.
+    listed: Moment,
 }
-
-type Flight = Shared<BoxFuture<'static, Result<Snapshot>>>;
-type WeakFlight = WeakShared<BoxFuture<'static, Result<Snapshot>>>;
 
 /// Counters for people.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +90,7 @@ pub struct Catalog {
     clock: Clock,
     store: Store,
     state: Mutex<State>,
+    walks: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Catalog {
@@ -121,67 +127,12 @@ impl Catalog {
             clock,
             store,
             state: Mutex::default(),
+            walks: Arc::new(Semaphore::new(WALKS)),
         }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The content of a folder, no older than `max_staleness` (or as
-    /// configured), unless 1Fichier allows no newer listing yet.
-    ///
-    /// # Errors
-    /// When it must be listed and cannot be, or has more files than can be
-    /// listed.
-    pub async fn folder(
-        self: &Arc<Self>,
-        scope: Scope,
-        id: i64,
-        max_staleness: Option<Duration>,
-    ) -> Result<Snapshot> {
-        self.load(id).await;
-        let flight = {
-            let mut state = self.lock();
-            let node = state.touch(id);
-            if let Some(known) = &node.known
-                && self.is_usable(known, node.doubted, id, max_staleness)
-            {
-                let known = known.clone();
-                state.hits += 1;
-                return Ok(known);
-            }
-            match node.flight.as_ref().and_then(WeakShared::upgrade) {
-                Some(flight) => flight,
-                None => {
-                    let flight: Flight = Arc::clone(self).list(scope, id).boxed().shared();
-                    node.flight = flight.downgrade();
-                    state.misses += 1;
-                    flight
-                }
-            }
-        };
-        flight.await
-    }
-
-    fn is_usable(
-        &self,
-        known: &Snapshot,
-        doubted: bool,
-        id: i64,
-        max_staleness: Option<Duration>,
-    ) -> bool {
-        let age = self.clock.age(known.as_of);
-        let limit = match max_staleness {
-            Some(limit) => limit,
-            None if self.settings.exclusive => Duration::MAX,
-            None => self.settings.freshness,
-        };
-        let trusted = !doubted && age <= limit;
-        // The 30 s between two listings of a folder always win.
-        trusted
-            || (age < self.settings.freshness
-                && self.client.listing_allowed_in(id) > Duration::ZERO)
     }
 
     /// What is remembered of a folder, whatever its age. Lists nothing.
@@ -201,29 +152,6 @@ impl Catalog {
         let remembered = self.store.load(id).await;
         self.lock()
             .remember(id, remembered, &self.clock, self.settings.max_entries);
-    }
-
-    /// One listing, on behalf of all that wait. It has no deadline of its own:
-    /// each caller stops waiting at its own, and the listing stops when none
-    /// is left.
-    async fn list(self: Arc<Self>, scope: Scope, id: i64) -> Result<Snapshot> {
-        let scope = Scope {
-            deadline: None,
-            ..scope
-        };
-        let as_of = self.clock.moment();
-        let listing = self.client.list_folder(scope, id).await?;
-        let content = complete(listing)?;
-        // Memory and disk change in the same order: under the lock.
-        let mut state = self.lock();
-        let snapshot = state.merge(id, content, as_of, self.settings.max_entries);
-        let content = Arc::clone(&snapshot.content);
-        self.store.write(Write::Listing {
-            folder: id,
-            content,
-            at: as_of.time,
-        });
-        Ok(snapshot)
     }
 
     fn change(&self, folder: i64, change: Change) {
@@ -246,16 +174,26 @@ impl Catalog {
         self.change(folder, Change::FileRemoved(url.into()));
     }
 
-    /// An empty folder was made here.
+    /// A folder was made here. It may have been there, made by another program
+    /// since the parent was listed ([API §J2]): that it is empty is known as of
+    /// that listing.
     pub fn folder_made(&self, parent: i64, folder: FolderRecord) {
-        let (id, as_of) = (folder.id, self.clock.moment());
+        let id = folder.id;
         let mut state = self.lock();
-        self.store.write(Write::Listing {
-            folder: id,
-            content: Arc::default(),
-            at: as_of.time,
-        });
-        state.made(id, as_of);
+        let parent_as_of = state
+            .nodes
+            .get(&parent)
+            .and_then(|node| node.known.as_ref())
+            .map(|known| known.as_of);
+        if let Some(as_of) = parent_as_of {
+            self.store.write(Write::Listing {
+                folder: id,
+                content: Arc::default(),
+                as_of: as_of.time,
+                at: as_of.time,
+            });
+            state.made(id, as_of);
+        }
         drop(state);
         self.change(parent, Change::FolderAdded(folder));
     }
@@ -271,6 +209,48 @@ impl Catalog {
         self.change(parent, Change::FolderRemoved(id));
     }
 
+    /// 1Fichier does not know the folder: it is in no other either.
+    pub fn folder_gone(&self, id: i64) {
+        let holds = |node: &node::Node| {
+            let known = node.known.as_ref();
+            known.is_some_and(|known| known.content.has_folder(id))
+        };
+        let parents: Vec<i64> = {
+            let state = self.lock();
+            let holding = state.nodes.iter().filter(|(_, node)| holds(node));
+            holding.map(|(parent, _)| *parent).collect()
+        };
+        self.forget(id);
+        for parent in parents {
+            self.change(parent, Change::FolderRemoved(id));
+        }
+    }
+
+    /// How long until the folder can be listed; `None` when it was listed since
+    /// a moment.
+    pub fn listing_after(&self, folder: i64, since: Instant) -> Option<Duration> {
+        let state = self.lock();
+        let known = state
+            .nodes
+            .get(&folder)
+            .and_then(|node| node.known.as_ref());
+        known
+            .is_none_or(|known| self.clock.age(known.listed) > since.elapsed())
+            .then(|| self.client.listing_allowed_in(folder))
+    }
+
+    /// Whether nobody else writes to the account.
+    pub fn is_exclusive(&self) -> bool {
+        self.settings.exclusive
+    }
+
+    /// When the folder was last listed, by the steady clock.
+    pub fn listed_at(&self, folder: i64) -> Option<Instant> {
+        let state = self.lock();
+        let known = state.nodes.get(&folder)?.known.as_ref()?;
+        Instant::now().checked_sub(self.clock.age(known.listed))
+    }
+
     fn forget(&self, id: i64) {
         let mut state = self.lock();
         self.store.write(Write::Forget { folder: id });
@@ -283,6 +263,7 @@ impl Catalog {
         self.store.write(Write::Doubt { folder });
         if let Some(node) = state.nodes.get_mut(&folder) {
             node.doubted = true;
+            node.failed = None;
         }
     }
 
@@ -301,7 +282,7 @@ impl Catalog {
                 .as_ref()
                 .filter(|known| !known.content.is_empty());
             full.is_some_and(|known| {
-                !node.doubted && self.clock.age(known.as_of) <= self.settings.freshness
+                !node.doubted && self.clock.age(known.listed) <= self.settings.freshness
             })
         })
     }
@@ -363,37 +344,4 @@ impl Catalog {
             problem: self.store.problem(),
         }
     }
-}
-
-/// A listing of 5,000 files is a cut one, and a cut one is never trusted
-/// ([API §G]).
-fn complete(listing: FolderListing) -> Result<Content> {
-    let files = listing.files.unwrap_or_default();
-    if files.len() >= LISTING_CAP {
-        return Err(Error::new(
-            Reason::UpstreamProtocol,
-            format!(
-                "the folder has {LISTING_CAP} files or more, and 1Fichier lists no more of them; \
-                 spread them over several folders"
-            ),
-        ));
-    }
-    if let Some(count) = listing.file_count
-        && count != files.len() as u64
-    {
-        // Counters lag behind listings; below the cap the listing is whole.
-        tracing::debug!(
-            count,
-            listed = files.len(),
-            "the folder's file count differs from its listing"
-        );
-    }
-    Ok(Content::new(
-        listing
-            .folders
-            .into_iter()
-            .map(FolderRecord::from)
-            .collect(),
-        files.into_iter().map(FileRecord::from).collect(),
-    ))
 }

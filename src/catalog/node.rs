@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::content::{Content, FileRecord, FolderRecord};
+use super::listing::InFlight;
 use super::store::Remembered;
-use super::{GRACE, Snapshot, WeakFlight};
+use super::{GRACE, Snapshot};
 use crate::clock::{Clock, Moment};
+use crate::error::Error;
 
 /// An own change of a folder's content. Applying it twice is the same as once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +24,16 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// Whether a listing shows the addition. Then it needs no help any more; a
+    /// removal stands for its whole time, because another listing may be older.
+    fn is_shown(&self, content: &Content) -> bool {
+        match self {
+            Self::FileAdded(file) => content.has_file(&file.url),
+            Self::FolderAdded(folder) => content.has_folder(folder.id),
+            Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
+        }
+    }
+
     pub(super) fn apply(&self, content: &mut Content) {
         match self {
             Self::FileAdded(file) => content.add_file(file.clone()),
@@ -42,7 +54,9 @@ pub(super) struct Node {
     /// 1Fichier allows no new listing.
     pub(super) doubted: bool,
     changes: Vec<(Instant, Change)>,
-    pub(super) flight: Option<WeakFlight>,
+    pub(super) flight: Option<InFlight>,
+    /// Why it cannot be listed, and since when that is known.
+    pub(super) failed: Option<(Instant, Error)>,
     used: u64,
 }
 
@@ -51,8 +65,21 @@ impl Node {
         self.changes.iter().any(|(at, _)| at.elapsed() < GRACE)
     }
 
+    fn is_listed_now(&self) -> bool {
+        self.flight.as_ref().is_some_and(InFlight::is_alive)
+    }
+
+    /// Own changes of files and folders that count.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().map(|(_, change)| change)
+    }
+
+    /// What a listing cannot fail to show any more. One in parts may have
+    /// shown its first part long ago.
     fn forget_old_changes(&mut self) {
-        self.changes.retain(|(at, _)| at.elapsed() < GRACE);
+        let since = self.flight.as_ref().and_then(InFlight::walking_since);
+        let end = since.unwrap_or_else(Instant::now);
+        self.changes.retain(|(at, _)| *at + GRACE > end);
     }
 
     fn entries(&self) -> usize {
@@ -108,7 +135,7 @@ impl State {
         changes.append(&mut node.changes);
         node.changes = changes;
         if node.known.is_none()
-            && let Some((mut content, at)) = remembered.content
+            && let Some((mut content, as_of, listed)) = remembered.content
         {
             for (_, change) in &node.changes {
                 change.apply(&mut content);
@@ -116,7 +143,8 @@ impl State {
             self.entries += content.len();
             node.known = Some(Snapshot {
                 content: Arc::new(content),
-                as_of: Moment::remembered(at),
+                as_of: Moment::remembered(as_of),
+                listed: Moment::remembered(listed),
             });
         }
         self.evict(limit, id);
@@ -128,11 +156,14 @@ impl State {
         id: i64,
         mut content: Content,
         as_of: Moment,
+        listed: Moment,
         limit: usize,
     ) -> Snapshot {
         let node = self.nodes.entry(id).or_default();
         let before = node.entries();
         node.forget_old_changes();
+        node.changes
+            .retain(|(_, change)| !change.is_shown(&content));
         for (_, change) in &node.changes {
             change.apply(&mut content);
         }
@@ -140,10 +171,12 @@ impl State {
         let snapshot = Snapshot {
             content: Arc::new(content),
             as_of,
+            listed,
         };
         node.known = Some(snapshot.clone());
         node.doubted = false;
         node.flight = None;
+        node.failed = None;
         self.entries = self.entries.saturating_sub(before) + after;
         self.evict(limit, id);
         snapshot
@@ -153,9 +186,10 @@ impl State {
     pub(super) fn made(&mut self, id: i64, as_of: Moment) {
         let node = self.touch(id);
         node.loaded = true;
-        node.known = Some(Snapshot {
+        node.known.get_or_insert(Snapshot {
             content: Arc::default(),
             as_of,
+            listed: as_of,
         });
     }
 
@@ -190,7 +224,7 @@ impl State {
             .nodes
             .iter()
             .filter(|(id, node)| {
-                **id != keep && node.flight.is_none() && !node.doubted && !node.changed_lately()
+                **id != keep && !node.is_listed_now() && !node.doubted && !node.changed_lately()
             })
             .map(|(id, node)| (node.used, *id))
             .collect();

@@ -18,7 +18,7 @@ use super::node::Change;
 use crate::clock::{from_millis, to_millis};
 
 /// Changes with the layout of the tables; another number is not read.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// Changes written in one transaction at the most.
 const GROUP: usize = 1_000;
 /// Changes that may wait for the writer.
@@ -27,7 +27,7 @@ const QUEUE: usize = 10_000;
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 -- listed_at is negative when what is remembered is not to be trusted.
-CREATE TABLE listings (folder INTEGER PRIMARY KEY, listed_at INTEGER NOT NULL);
+CREATE TABLE listings (folder INTEGER PRIMARY KEY, listed_at INTEGER NOT NULL, as_of INTEGER NOT NULL);
 CREATE TABLE files (
     folder INTEGER NOT NULL, url TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, time INTEGER,
     whirlpool BLOB, content_type TEXT NOT NULL, flags INTEGER NOT NULL,
@@ -45,7 +45,8 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, at INTEGER NOT NULL, value TEXT NOT N
 /// What is remembered of a folder.
 #[derive(Debug)]
 pub(super) struct Remembered {
-    pub(super) content: Option<(Content, SystemTime)>,
+    /// The content, as of when it is, and when its listing was complete.
+    pub(super) content: Option<(Content, SystemTime, SystemTime)>,
     pub(super) changes: Vec<(SystemTime, Change)>,
 }
 
@@ -55,6 +56,7 @@ pub(super) enum Write {
     Listing {
         folder: i64,
         content: Arc<Content>,
+        as_of: SystemTime,
         at: SystemTime,
     },
     Change {
@@ -375,6 +377,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::Listing {
             folder,
             content,
+            as_of,
             at,
         } => {
             run("DELETE FROM files WHERE folder = ?1", &[folder])?;
@@ -386,8 +389,8 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                 insert_folder(connection, *folder, sub)?;
             }
             run(
-                "INSERT OR REPLACE INTO listings VALUES (?1, ?2)",
-                &[folder, &to_millis(*at)],
+                "INSERT OR REPLACE INTO listings VALUES (?1, ?2, ?3)",
+                &[folder, &to_millis(*at), &to_millis(*as_of)],
             )?;
         }
         Write::Change { folder, change, at } => {
@@ -511,11 +514,11 @@ fn load(connection: &Connection, folder: i64) -> rusqlite::Result<Remembered> {
             changes.push((from_millis(at), change));
         }
     }
-    let listed_at: Option<i64> = connection
-        .prepare_cached("SELECT listed_at FROM listings WHERE folder = ?1")?
-        .query_row([folder], |row| row.get(0))
+    let listed: Option<(i64, i64)> = connection
+        .prepare_cached("SELECT listed_at, as_of FROM listings WHERE folder = ?1")?
+        .query_row([folder], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some(listed_at) = listed_at else {
+    let Some((listed_at, as_of)) = listed else {
         return Ok(Remembered {
             content: None,
             changes,
@@ -550,7 +553,11 @@ fn load(connection: &Connection, folder: i64) -> rusqlite::Result<Remembered> {
         })?
         .collect::<rusqlite::Result<_>>()?;
     Ok(Remembered {
-        content: Some((Content::new(folders, files), from_millis(listed_at))),
+        content: Some((
+            Content::new(folders, files),
+            from_millis(as_of),
+            from_millis(listed_at),
+        )),
         changes,
     })
 }
@@ -583,6 +590,7 @@ mod tests {
         Write::Listing {
             folder,
             content: Arc::new(Content::new(folders, files)),
+            as_of: SystemTime::now(),
             at: SystemTime::now(),
         }
     }
@@ -612,7 +620,7 @@ mod tests {
         drop(store);
         let store = Store::open(&path, "account").unwrap();
         let remembered = store.load(1).await;
-        let (content, _) = remembered.content.unwrap();
+        let (content, _, _) = remembered.content.unwrap();
         let mut files: Vec<_> = content.files().cloned().collect();
         files.sort_by(|left, right| left.name.cmp(&right.name));
         assert_eq!(files, [file("b"), file("c")]);

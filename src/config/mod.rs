@@ -11,6 +11,7 @@ use clap::Args;
 use crate::clock::Clock;
 use crate::encoding::Mask;
 use crate::fichier::{ApiKey, Hosts, Limits};
+use crate::transfer::UploadLimits;
 
 /// The real API.
 pub const API_URL: &str = "https://api.1fichier.com/v1";
@@ -116,6 +117,18 @@ pub struct ServeArgs {
     #[arg(long, env = "PLUTON_FICHIER_UPLOADS", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=30))]
     pub uploads: u16,
 
+    /// Most bytes of files that leave together in one upload.
+    #[arg(long, env = "PLUTON_FICHIER_UPLOAD_GROUP_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
+    pub upload_group_bytes: u64,
+
+    /// Most files that leave together in one upload.
+    #[arg(long, env = "PLUTON_FICHIER_UPLOAD_GROUP_FILES", value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub upload_group_files: u16,
+
+    /// Larger files of known size stream straight through; smaller ones are buffered and leave in groups.
+    #[arg(long, env = "PLUTON_FICHIER_STREAM_FROM", value_name = "BYTES", default_value_t = 16 << 20)]
+    pub stream_from: u64,
+
     /// Connections to download servers at once.
     #[arg(long, env = "PLUTON_FICHIER_DOWNLOADS", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=30))]
     pub downloads: u16,
@@ -176,8 +189,8 @@ pub struct Config {
     pub exclusive: bool,
     /// Most bytes of buffered uploads.
     pub spool_bytes: u64,
-    /// Connections to upload nodes.
-    pub uploads: usize,
+    /// How much is uploaded at once.
+    pub uploads: UploadLimits,
     /// Connections to download servers.
     pub downloads: usize,
     /// The request budget.
@@ -249,7 +262,12 @@ impl ServeArgs {
             freshness: Duration::from_secs(self.freshness),
             exclusive: self.exclusive,
             spool_bytes: self.spool_bytes,
-            uploads: self.uploads.into(),
+            uploads: UploadLimits {
+                connections: self.uploads.into(),
+                group_bytes: self.upload_group_bytes,
+                group_files: self.upload_group_files.into(),
+                stream_from: self.stream_from,
+            },
             downloads: self.downloads.into(),
             limits,
             shutdown_grace: Duration::from_secs(self.shutdown_grace),

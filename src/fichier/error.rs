@@ -82,6 +82,16 @@ impl Error {
         }))
     }
 
+    /// A file that is not there any more.
+    pub fn gone(endpoint: &'static str) -> Self {
+        Self::new(endpoint, Kind::NotFound, "the file was gone already")
+    }
+
+    /// The server stopped before the call was made.
+    pub fn stopping(endpoint: &'static str) -> Self {
+        Self::new(endpoint, Kind::NotSent, "the server is stopping")
+    }
+
     /// 1Fichier said OK, and did nothing.
     pub fn undone() -> Self {
         Self::new(

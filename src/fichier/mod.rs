@@ -7,12 +7,14 @@ mod download;
 mod error;
 mod hosts;
 mod lenient;
+mod listing;
 mod model;
-mod time;
+pub(crate) mod time;
 mod upload;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder, UserInfo}
 pub use upload::{Emission, Node, Report};
 
 use budget::{Permit, Rule};
-use model::{Envelope, RawBatch, RawListing, RawMkdir, RawToken, RawUploadServer, RawUser};
+use model::{Envelope, RawBatch, RawInfo, RawMkdir, RawToken, RawUploadServer, RawUser};
 
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
@@ -124,6 +126,8 @@ pub struct Client {
     api: reqwest::Client,
     nodes: reqwest::Client,
     budget: Budget,
+    /// `folder/ls` was seen to leave out the files.
+    lists_in_two: AtomicBool,
     /// By endpoint: refusals that are of the account and not of one file.
     refusals: Mutex<HashMap<&'static str, (Instant, Error)>>,
 }
@@ -155,6 +159,7 @@ impl Client {
                 .build()
                 .map_err(failed)?,
             budget: Budget::new(limits),
+            lists_in_two: AtomicBool::new(false),
             refusals: Mutex::default(),
         })
     }
@@ -162,32 +167,6 @@ impl Client {
     /// The request budget, for display.
     pub fn budget(&self) -> &Budget {
         &self.budget
-    }
-
-    /// How long until the folder may be listed again.
-    pub fn listing_allowed_in(&self, folder: i64) -> Duration {
-        self.budget.listing_allowed_in(folder)
-    }
-
-    /// Folders and files of a folder, in one call where 1Fichier does that and
-    /// in two where not.
-    pub async fn list_folder(&self, scope: Scope, folder: i64) -> Result<FolderListing, Error> {
-        const ENDPOINT: &str = "folder/ls";
-        let body = json!({"folder_id": folder, "files": 1});
-        let raw: RawListing = self
-            .call(scope, Rule::Listing(folder), ENDPOINT, &body, Repeat::Safe)
-            .await?;
-        let mut listing = raw.check_folder(ENDPOINT, folder)?;
-        if listing.files.is_none() {
-            // The second half of one listing: the per-folder clock does not
-            // start anew for it ([API §1.1], tolerated first repeat).
-            let body = json!({"folder_id": folder});
-            let raw: RawListing = self
-                .call(scope, Rule::Call, "file/ls", &body, Repeat::Safe)
-                .await?;
-            listing.files = Some(raw.check_files("file/ls")?);
-        }
-        Ok(listing)
     }
 
     /// Makes a folder; returns its id and stored name.
@@ -231,7 +210,8 @@ impl Client {
         })
     }
 
-    /// Removes files; at most [`BATCH`] of them.
+    /// Removes files; at most [`BATCH`] of them. A lost answer is the caller's to
+    /// repeat: only then "not there" means removed.
     pub async fn remove_files(
         &self,
         turn: impl Into<Turn>,
@@ -240,7 +220,7 @@ impl Client {
         let files: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
         let body = json!({"files": files});
         let raw: RawBatch = self
-            .call(turn, Rule::Call, "file/rm", &body, Repeat::Safe)
+            .call(turn, Rule::Call, "file/rm", &body, Repeat::Unsafe)
             .await?;
         Ok(raw.check(urls))
     }
@@ -311,6 +291,16 @@ impl Client {
             Err(error) if error.kind() == Kind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The folder that a file is in, if 1Fichier tells. Costly, as
+    /// [`Client::file_exists`].
+    pub async fn folder_of(&self, scope: Scope, url: &str) -> Result<Option<i64>, Error> {
+        let body = json!({"url": url});
+        let raw: RawInfo = self
+            .call(scope, Rule::Call, "file/info", &body, Repeat::Safe)
+            .await?;
+        Ok(raw.folder_id.0)
     }
 
     /// Facts about the account. Allowed once in 5 minutes.

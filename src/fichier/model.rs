@@ -227,6 +227,12 @@ impl RawListing {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+pub(crate) struct RawInfo {
+    pub(crate) folder_id: Int,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct RawMkdir {
     pub(crate) folder_id: Int,
     pub(crate) name: Text,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 const FORMAT: &str = "%Y-%m-%d %H:%M:%S";
 
@@ -25,19 +25,49 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     )
 }
 
-/// The text that 1Fichier uses for a moment.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "listings by date windows need it")
-)]
-pub(crate) fn format(seconds: i64) -> Option<String> {
-    let moment = Timestamp::from_second(seconds).ok()?;
-    Some(
-        moment
-            .to_zoned_datetime(paris())
-            .strftime(FORMAT)
-            .to_string(),
-    )
+/// What French clocks show at a moment, as seconds since 1970-01-01 00:00:00
+/// of theirs. In this form listings by date windows reckon: it has one value
+/// for each date that 1Fichier can write.
+pub(crate) fn local(seconds: i64) -> i64 {
+    let offset = Timestamp::from_second(seconds)
+        .map_or(0, |moment| paris().to_offset(moment).seconds().into());
+    seconds.saturating_add(offset)
+}
+
+fn civil(local: i64) -> Option<DateTime> {
+    let shown = Timestamp::from_second(local).ok()?;
+    Some(TimeZone::UTC.to_datetime(shown))
+}
+
+/// The text that 1Fichier uses for a local date; `None` beyond the year 9999.
+pub(crate) fn format(local: i64) -> Option<String> {
+    Some(civil(local)?.strftime(FORMAT).to_string())
+}
+
+/// An hour that French clocks show twice in October, or never in March.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OddHour {
+    /// Its first second.
+    pub(crate) begin: i64,
+    /// The first second after it.
+    pub(crate) end: i64,
+    /// It is shown twice.
+    pub(crate) twice: bool,
+}
+
+/// The odd hour that a local date lies in.
+pub(crate) fn odd_hour(local: i64) -> Option<OddHour> {
+    let twice = match paris().to_ambiguous_timestamp(civil(local)?).offset() {
+        AmbiguousOffset::Unambiguous { .. } => return None,
+        AmbiguousOffset::Gap { .. } => false,
+        AmbiguousOffset::Fold { .. } => true,
+    };
+    let begin = local - local.rem_euclid(3_600);
+    Some(OddHour {
+        begin,
+        end: begin + 3_600,
+        twice,
+    })
 }
 
 #[cfg(test)]
@@ -49,10 +79,31 @@ mod tests {
         // rclone issue 5421: server Date 12:58:17 GMT, file date 14:57:25.
         assert_eq!(parse("2021-06-22 14:57:25"), Some(1_624_366_645));
         assert_eq!(parse("2026-01-05 14:02:11"), Some(1_767_618_131));
-        assert_eq!(
-            format(1_624_366_645).as_deref(),
-            Some("2021-06-22 14:57:25")
-        );
+        for text in ["2021-06-22 14:57:25", "2026-01-05 14:02:11"] {
+            let seconds = parse(text).unwrap();
+            assert_eq!(format(local(seconds)).as_deref(), Some(text));
+        }
         assert_eq!(parse("soon"), None);
+    }
+
+    #[test]
+    fn odd_hours() {
+        let hour = |text: &str| odd_hour(local(parse(text).unwrap()));
+        assert_eq!(hour("2025-10-26 01:59:59"), None);
+        assert_eq!(hour("2025-10-26 03:00:00"), None);
+        let repeated = hour("2025-10-26 02:30:00").unwrap();
+        assert_eq!(
+            format(repeated.begin).as_deref(),
+            Some("2025-10-26 02:00:00")
+        );
+        assert_eq!(format(repeated.end).as_deref(), Some("2025-10-26 03:00:00"));
+        assert!(repeated.twice);
+        // The second pass is read as the first: both look the same.
+        let second = 1_761_440_400 + 1_800;
+        assert_eq!(local(second), local(second - 3_600));
+        let before = local(parse("2026-03-29 01:59:59").unwrap());
+        assert_eq!(odd_hour(before), None);
+        assert!(!odd_hour(before + 1).unwrap().twice);
+        assert_eq!(odd_hour(before + 1 + 3_600), None);
     }
 }

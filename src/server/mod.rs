@@ -23,7 +23,7 @@ use crate::fichier::{ApiKey, Hosts};
 use crate::grpc::StorageService;
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
-use crate::transfer::{SpoolDir, UploadLimits};
+use crate::transfer::SpoolDir;
 
 use endless::Endless;
 use listen::Bound;
@@ -90,10 +90,7 @@ impl Server {
                 exclusive: config.exclusive,
                 ..catalog::Settings::default()
             },
-            uploads: UploadLimits {
-                connections: config.uploads,
-                ..UploadLimits::default()
-            },
+            uploads: config.uploads,
             downloads: config.downloads,
             catalog_dir: state.catalog(),
             clock: config.clock,

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, WeakShared};
 use reqwest::Url;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -21,11 +23,22 @@ const FAILURES: u32 = 5;
 /// New tokens in a row ([API §J26]).
 const NEW_TOKENS: u32 = 2;
 
+type Flight = BoxFuture<'static, Result<Url, Error>>;
+
+/// Download URLs by file.
+#[derive(Debug, Default)]
+struct Tokens {
+    /// With when they were issued.
+    known: HashMap<String, (Url, Instant)>,
+    /// Those that are being asked for.
+    asked: HashMap<String, WeakShared<Flight>>,
+}
+
 /// The downloads of one account.
 #[derive(Debug)]
 pub struct Downloads {
     client: Arc<Client>,
-    tokens: Mutex<HashMap<String, (Url, Instant)>>,
+    tokens: Mutex<Tokens>,
     connections: Arc<Semaphore>,
 }
 
@@ -39,31 +52,71 @@ impl Downloads {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Url, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Tokens> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn token(&self, scope: Scope, file: &str) -> Result<Url, Error> {
-        if let Some((token, issued)) = self.lock().get(file)
-            && issued.elapsed() < TOKEN_LIFE
-        {
-            return Ok(token.clone());
+    /// A token of the file. All that need one at the same time wait for one
+    /// call and share its outcome: ten questions for a file that is gone would
+    /// lead to a ban ([API §1.1]).
+    async fn token(self: &Arc<Self>, scope: Scope, file: &str) -> Result<Url, Error> {
+        let flight = {
+            let mut tokens = self.lock();
+            if let Some((token, issued)) = tokens.known.get(file)
+                && issued.elapsed() < TOKEN_LIFE
+            {
+                return Ok(token.clone());
+            }
+            let asked = tokens.asked.get(file).and_then(WeakShared::upgrade);
+            asked.unwrap_or_else(|| {
+                let ask = Arc::clone(self).ask(scope, file.to_owned());
+                let flight = ask.boxed().shared();
+                if let Some(weak) = flight.downgrade() {
+                    tokens.asked.insert(file.to_owned(), weak);
+                }
+                flight
+            })
+        };
+        tokio::select! {
+            biased;
+            token = flight => token,
+            error = self.client.budget().locked_out(scope) => Err(error),
         }
+    }
+
+    /// Asks on behalf of all that wait. It has no deadline of its own: each
+    /// caller stops waiting at its own.
+    async fn ask(self: Arc<Self>, scope: Scope, file: String) -> Result<Url, Error> {
+        let scope = Scope {
+            deadline: None,
+            ..scope
+        };
         let issued = Instant::now();
-        let token = self.client.download_token(scope, file).await?;
+        let token = self.client.download_token(scope, &file).await;
         let mut tokens = self.lock();
-        if tokens.len() >= TOKENS {
-            tokens.retain(|_, (_, issued)| issued.elapsed() < TOKEN_LIFE);
-            if tokens.len() >= TOKENS {
-                tokens.clear();
+        tokens.asked.remove(&file);
+        let token = token?;
+        if tokens.known.len() >= TOKENS {
+            tokens
+                .known
+                .retain(|_, (_, issued)| issued.elapsed() < TOKEN_LIFE);
+            if tokens.known.len() >= TOKENS {
+                tokens.known.clear();
             }
         }
-        tokens.insert(file.to_owned(), (token.clone(), issued));
+        if tokens.asked.len() >= TOKENS {
+            tokens.asked.retain(|_, asked| asked.upgrade().is_some());
+        }
+        tokens.known.insert(file, (token.clone(), issued));
         Ok(token)
     }
 
-    fn forget(&self, file: &str) {
-        self.lock().remove(file);
+    /// Forgets a token, unless another reader has a new one already.
+    fn forget(&self, file: &str, used: Option<&Url>) {
+        let known = &mut self.lock().known;
+        if known.get(file).map(|(token, _)| token) == used {
+            known.remove(file);
+        }
     }
 
     /// Reads `length` bytes from `offset` of a file of `size` bytes. Waits for
@@ -87,6 +140,7 @@ impl Downloads {
             end: offset + length,
             size,
             open: None,
+            token: None,
             failures: 0,
             new_tokens: 0,
             _connection: connection,
@@ -104,6 +158,7 @@ pub struct Reader {
     end: u64,
     size: u64,
     open: Option<Download>,
+    token: Option<Url>,
     failures: u32,
     new_tokens: u32,
     _connection: Option<OwnedSemaphorePermit>,
@@ -141,8 +196,9 @@ impl Reader {
         Ok(None)
     }
 
-    async fn connect(&self) -> Result<Download, Error> {
+    async fn connect(&mut self) -> Result<Download, Error> {
         let token = self.downloads.token(self.scope, &self.file).await?;
+        self.token = Some(token.clone());
         self.downloads
             .client
             .download(&token, self.at, self.end - self.at, self.size)
@@ -152,7 +208,7 @@ impl Reader {
     async fn recover(&mut self, error: Error) -> Result<(), Error> {
         match error.kind() {
             Kind::Token => {
-                self.downloads.forget(&self.file);
+                self.downloads.forget(&self.file, self.token.as_ref());
                 self.new_tokens += 1;
                 if self.new_tokens > NEW_TOKENS {
                     return Err(error);
@@ -165,7 +221,7 @@ impl Reader {
                 }
                 // The same URL first; it may have died with the connection.
                 if self.failures > 1 {
-                    self.downloads.forget(&self.file);
+                    self.downloads.forget(&self.file, self.token.as_ref());
                 }
                 tokio::time::sleep(Duration::from_millis(200) * 3_u32.pow(self.failures - 1)).await;
             }

@@ -13,7 +13,7 @@ struct Queue<T> {
 
 /// What to do with the next item of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(crate) enum Fit {
     /// It goes along.
     Take,
     /// Nobody waits for it any more.
@@ -24,7 +24,7 @@ pub(super) enum Fit {
 
 /// Queues by what their items have in common.
 #[derive(Debug)]
-pub(super) struct Gather<K, T> {
+pub(crate) struct Gather<K, T> {
     next: AtomicU64,
     /// A queue exists while somebody collects from it.
     queues: Mutex<HashMap<K, Queue<T>>>,
@@ -46,7 +46,7 @@ impl<K: Hash + Eq, T> Gather<K, T> {
 
     /// Adds an item. Returns its number, and whether the caller must start to
     /// collect because nobody does.
-    pub(super) fn push(&self, key: K, item: T) -> (u64, bool) {
+    pub(crate) fn push(&self, key: K, item: T) -> (u64, bool) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut queues = self.lock();
         let start = !queues.contains_key(&key);
@@ -58,7 +58,7 @@ impl<K: Hash + Eq, T> Gather<K, T> {
     }
 
     /// Takes the next group.
-    pub(super) fn take(&self, key: &K, mut fit: impl FnMut(&[T], &T) -> Fit) -> Vec<T> {
+    pub(crate) fn take(&self, key: &K, mut fit: impl FnMut(&[T], &T) -> Fit) -> Vec<T> {
         let mut queues = self.lock();
         let Some(queue) = queues.get_mut(key) else {
             return Vec::new();
@@ -78,9 +78,15 @@ impl<K: Hash + Eq, T> Gather<K, T> {
         group
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self, key: &K) -> usize {
+        let queues = self.lock();
+        queues.get(key).map_or(0, |queue| queue.waiting.len())
+    }
+
     /// Whether nothing waits any more. Then the collector is done, and the
     /// next item needs a new one.
-    pub(super) fn is_done(&self, key: &K) -> bool {
+    pub(crate) fn is_done(&self, key: &K) -> bool {
         let mut queues = self.lock();
         if queues
             .get(key)
@@ -93,7 +99,7 @@ impl<K: Hash + Eq, T> Gather<K, T> {
     }
 
     /// Takes an item back; false when it has left already.
-    pub(super) fn withdraw(&self, key: &K, id: u64) -> bool {
+    pub(crate) fn withdraw(&self, key: &K, id: u64) -> bool {
         let mut queues = self.lock();
         let Some(queue) = queues.get_mut(key) else {
             return false;

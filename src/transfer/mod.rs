@@ -1,7 +1,6 @@
 //! Moving content: buffering, hashing, uploads in groups, downloads that
 //! resume.
 
-mod batch;
 mod download;
 mod gather;
 mod hasher;
@@ -10,8 +9,8 @@ mod spool;
 mod tracker;
 mod upload;
 
-pub use batch::{Batches, Change};
 pub use download::{Downloads, Reader};
+pub(crate) use gather::{Fit, Gather};
 pub use hasher::{Algorithm, Checksum, Hasher};
 pub use spool::{Spool, SpoolDir, Spooled};
 pub use tracker::{Direction, Progress, Tracker, TransferView};

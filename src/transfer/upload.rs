@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -25,6 +26,9 @@ use crate::fichier::{
 
 /// Times that a buffered file is sent before its upload fails.
 const ATTEMPTS: u32 = 3;
+/// Times more when a node only had trouble with its storage: one upload in 14
+/// meets that ([API §4.4]), and nothing was stored.
+const HICCUPS: u32 = 5;
 /// Chunks between a caller and its connection to the node.
 const PIPE: usize = 4;
 
@@ -37,6 +41,9 @@ pub struct UploadLimits {
     pub group_bytes: u64,
     /// Files of one group.
     pub group_files: usize,
+    /// Files larger than this stream straight through instead of being
+    /// buffered, so no member of a group is larger.
+    pub stream_from: u64,
 }
 
 impl Default for UploadLimits {
@@ -45,6 +52,7 @@ impl Default for UploadLimits {
             connections: 4,
             group_bytes: 256 << 20,
             group_files: UPLOAD_BATCH,
+            stream_from: 16 << 20,
         }
     }
 }
@@ -91,6 +99,11 @@ impl Uploads {
             connections,
             folders: Gather::default(),
         })
+    }
+
+    /// Files larger than this stream straight through.
+    pub fn stream_from(&self) -> u64 {
+        self.limits.stream_from
     }
 
     /// Stores a buffered file in a folder, in one group with others that wait
@@ -155,6 +168,10 @@ impl Uploads {
                     }
                 }
             }
+            // A few files each would spend the budget's burst on little.
+            if self.folders.waiting(&folder) < self.limits.group_files {
+                self.client.budget().space().await;
+            }
             if self.folders.is_done(&folder) {
                 return;
             }
@@ -193,6 +210,7 @@ impl Uploads {
         // Groups still to send; a refused one is cut in halves, so that one
         // bad member does not fail the others.
         let mut rounds = VecDeque::from([(group, ATTEMPTS)]);
+        let mut hiccups = HICCUPS;
         let mut node = Some(node);
         while let Some((items, attempts)) = rounds.pop_front() {
             let taken = match node.take() {
@@ -218,6 +236,10 @@ impl Uploads {
                 let right = left.split_off(left.len() / 2);
                 rounds.push_back((left, attempts));
                 rounds.push_back((right, attempts));
+            } else if hiccups > 0 && error.as_ref().is_some_and(|e| e.kind() == Kind::Node) {
+                tracing::info!(files = again.len(), ?error, "another node is tried");
+                hiccups -= 1;
+                rounds.push_back((again, attempts));
             } else if may_repeat && attempts > 1 {
                 tracing::info!(
                     files = again.len(),
@@ -329,11 +351,17 @@ impl Uploads {
         urls.sort_unstable();
         urls.dedup();
         for batch in urls.chunks(BATCH) {
-            if let Err(error) = self
-                .client
-                .remove_files(Scope::new(Priority::Delete), batch)
-                .await
-            {
+            let scope = Scope::new(Priority::Delete);
+            let mut outcome = self.client.remove_files(scope, batch).await;
+            for seconds in [1, 2, 4] {
+                match &outcome {
+                    Err(error) if error.outcome_unknown() => {}
+                    _ => break,
+                }
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                outcome = self.client.remove_files(scope, batch).await;
+            }
+            if let Err(error) = outcome {
                 tracing::error!(%error, files = batch.len(), "a bad copy could not be removed");
             }
         }

@@ -10,8 +10,16 @@
 
 mod bad_input;
 mod batches;
+mod behind_our_back;
+mod budget;
+mod checks;
 mod discovery;
+mod faults;
 mod harness;
+mod large_folders;
 mod operations;
 mod persistence;
 mod streams;
+mod tokens;
+mod upstream_matrix;
+mod upstream_switches;

@@ -384,7 +384,7 @@ async fn a_deadline_that_passes_is_told_as_such() {
 
 #[tokio::test(start_paused = true)]
 async fn many_large_puts_on_one_connection_all_finish() {
-    let world = build(Options::default(), |config| config.uploads = 1).await;
+    let world = build(Options::default(), |config| config.uploads.connections = 1).await;
     let paths: Vec<_> = (0..20).map(|number| format!("d/f{number:02}")).collect();
     let puts = paths
         .iter()

@@ -78,6 +78,8 @@ pub(crate) enum Rule {
     Call,
     /// A listing of this folder.
     Listing(i64),
+    /// A listing of sub-folders only, which the 30 seconds do not count for.
+    Folders,
     UserInfo,
 }
 
@@ -229,12 +231,20 @@ impl Budget {
         let mut state = self.shared.lock();
         let now = Instant::now();
         match outcome {
-            Ok(()) => state.succeeded(permit),
+            Ok(()) => {
+                if let Rule::Listing(folder) = rule {
+                    state.repeated.remove(&folder);
+                }
+                state.succeeded(permit);
+            }
             Err(error) => match error.kind() {
                 Kind::Flood => state.locked(permit, error, None, now),
                 Kind::Banned => state.locked(permit, error, Some(BAN_PAUSE), now),
                 Kind::Broken | Kind::Server | Kind::Malformed | Kind::NotSent => {
-                    if let Rule::Listing(folder) = rule {
+                    // One repeat is tolerated, a second one is a flood.
+                    if let Rule::Listing(folder) = rule
+                        && state.repeated.insert(folder)
+                    {
                         state.folders.remove(&folder);
                     }
                 }
@@ -245,6 +255,14 @@ impl Budget {
         drop(state);
         self.shared.changed.notify_one();
         self.reports.send_replace(());
+    }
+
+    /// Waits as long as calls are apart in the long run.
+    pub(crate) async fn space(&self) {
+        let space = self.shared.lock().space();
+        if !space.is_zero() {
+            tokio::time::sleep(space).await;
+        }
     }
 
     /// What it is doing now.
@@ -339,6 +357,15 @@ impl Budget {
             if reports.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
+        }
+    }
+
+    /// The least time between two listings of one folder.
+    pub(crate) fn listing_interval(&self) -> Duration {
+        let limits = &self.shared.lock().limits;
+        match limits.calls_per_second {
+            Some(_) => limits.folder_listing,
+            None => Duration::ZERO,
         }
     }
 

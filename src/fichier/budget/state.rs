@@ -1,6 +1,6 @@
 //! The rules of the budget: who may call when.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) recent: VecDeque<Instant>,
     pub(super) listing_due: Option<Instant>,
     pub(super) folders: HashMap<i64, Instant>,
+    /// Folders whose last listing failed and was repeated at once.
+    pub(super) repeated: HashSet<i64>,
     /// Any folder may have been listed then.
     pub(super) unknown_listings: Option<Instant>,
     pub(super) user_info: Option<Instant>,
@@ -60,6 +62,7 @@ impl State {
             recent: VecDeque::new(),
             listing_due: None,
             folders: HashMap::new(),
+            repeated: HashSet::new(),
             unknown_listings: None,
             user_info: None,
             pause: None,
@@ -109,12 +112,9 @@ impl State {
                 if let Some(last) = last.max(self.unknown_listings) {
                     at = at.max(last + self.limits.folder_listing);
                 }
-                if let Some(due) = self.listing_due {
-                    let tolerance =
-                        self.limits.any_listing * (self.limits.listing_burst.max(1) - 1);
-                    at = at.max(due.checked_sub(tolerance).unwrap_or(due));
-                }
+                at = at.max(self.any_listing_at(now));
             }
+            Rule::Folders => at = at.max(self.any_listing_at(now)),
             Rule::UserInfo => {
                 if let Some(last) = self.user_info {
                     at = at.max(last + self.limits.user_info);
@@ -122,6 +122,14 @@ impl State {
             }
         }
         at
+    }
+
+    /// How far calls are apart in the long run; zero without limits.
+    pub(super) fn space(&self) -> Duration {
+        match self.limits.calls_per_second {
+            Some(_) => Duration::from_secs_f64(JITTER / self.rate),
+            None => Duration::ZERO,
+        }
     }
 
     /// Refuses at once what cannot be in time.
@@ -168,14 +176,27 @@ impl State {
             Rule::Listing(folder) => {
                 self.listed(folder, now);
             }
+            Rule::Folders => self.listed_any(now),
             Rule::UserInfo => self.user_info = Some(now),
         }
     }
 
     pub(super) fn listed(&mut self, folder: i64, at: Instant) {
         self.folders.insert(folder, at);
+        self.listed_any(at);
+    }
+
+    fn listed_any(&mut self, at: Instant) {
         let due = self.listing_due.unwrap_or(at).max(at);
         self.listing_due = Some(due + self.limits.any_listing);
+    }
+
+    fn any_listing_at(&self, now: Instant) -> Instant {
+        let Some(due) = self.listing_due else {
+            return now;
+        };
+        let tolerance = self.limits.any_listing * (self.limits.listing_burst.max(1) - 1);
+        due.checked_sub(tolerance).unwrap_or(due)
     }
 
     /// Additive increase: back to full speed after a few dozen good calls.

@@ -1,0 +1,369 @@
+//! Files that are removed, moved or copied leave in batches: one call does a
+//! hundred of them ([API §H]), and single requests of many clients gather
+//! while they wait for the call.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::catalog::Catalog;
+use crate::error::Reason;
+use crate::fichier::{BATCH, Batch, Client, Error, Kind, Priority, Scope, Turn};
+use crate::transfer::{Fit, Gather};
+
+/// How often what is left of a batch is sent again.
+const ROUNDS: usize = 5;
+/// Calls for one batch at the most while it is cut into halves.
+const SPLITS: usize = 30;
+/// Folders that are listed at the most to see what is left of a batch.
+const LISTINGS: usize = 10;
+/// Times that a removal whose answer was lost is sent again.
+const REPEATS: u32 = 3;
+
+/// What is done with files; those of one kind share a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Change {
+    /// They are removed.
+    Remove,
+    /// They move to this folder and keep their names.
+    Move(i64),
+    /// They are copied to this folder and keep their names.
+    Copy(i64),
+}
+
+impl Change {
+    fn endpoint(self) -> &'static str {
+        match self {
+            Self::Remove => "file/rm",
+            Self::Move(_) => "file/mv",
+            Self::Copy(_) => "file/cp",
+        }
+    }
+
+    fn scope(self) -> Scope {
+        Scope::new(match self {
+            Self::Remove => Priority::Delete,
+            Self::Move(_) | Self::Copy(_) => Priority::Upload,
+        })
+    }
+}
+
+/// A file by its folder and URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) folder: i64,
+    pub(super) url: String,
+}
+
+/// The URL that the file has afterwards.
+type Outcome = Result<String, Error>;
+
+#[derive(Debug)]
+struct Item {
+    target: Target,
+    outcome: oneshot::Sender<Outcome>,
+}
+
+/// The batches of one account.
+#[derive(Debug)]
+pub(super) struct Batches {
+    client: Arc<Client>,
+    catalog: Arc<Catalog>,
+    waiting: Gather<Change, Item>,
+}
+
+impl Batches {
+    pub(super) fn new(client: Arc<Client>, catalog: Arc<Catalog>) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            catalog,
+            waiting: Gather::default(),
+        })
+    }
+
+    /// Does one thing to files; one result for each, in order: the URL that
+    /// the file (or its copy) has now. NotFound tells that it was gone.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        scope: Scope,
+        change: Change,
+        targets: &[Target],
+    ) -> Vec<Outcome> {
+        let mut waits = Vec::with_capacity(targets.len());
+        for target in targets {
+            let (outcome, receiver) = oneshot::channel();
+            let (id, start) = self.waiting.push(
+                change,
+                Item {
+                    target: target.clone(),
+                    outcome,
+                },
+            );
+            if start {
+                tokio::spawn(Arc::clone(self).collect(change));
+            }
+            waits.push(self.wait(scope, change, id, receiver));
+        }
+        join_all(waits).await
+    }
+
+    async fn wait(
+        &self,
+        scope: Scope,
+        change: Change,
+        id: u64,
+        mut receiver: oneshot::Receiver<Outcome>,
+    ) -> Outcome {
+        let stopped = || Error::stopping(change.endpoint());
+        tokio::select! {
+            biased;
+            outcome = &mut receiver => return outcome.unwrap_or_else(|_| Err(stopped())),
+            error = self.client.budget().locked_out(scope) => {
+                if self.waiting.withdraw(&change, id) {
+                    return Err(error);
+                }
+            }
+        }
+        receiver.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    async fn collect(self: Arc<Self>, change: Change) {
+        loop {
+            // While this waits for the budget, the batch grows.
+            let turn = self.client.turn(change.scope(), change.endpoint()).await;
+            let batch = self.waiting.take(&change, |batch, item| {
+                if item.outcome.is_closed() {
+                    Fit::Drop
+                } else if batch.len() < BATCH {
+                    Fit::Take
+                } else {
+                    Fit::Stop
+                }
+            });
+            match turn {
+                _ if batch.is_empty() => {}
+                Ok(turn) => {
+                    tokio::spawn(Arc::clone(&self).settle(change, batch, turn));
+                }
+                Err(error) => {
+                    for item in batch {
+                        let _ = item.outcome.send(Err(error.clone()));
+                    }
+                }
+            }
+            // A few files each would spend the budget's burst on little.
+            if self.waiting.waiting(&change) < BATCH {
+                self.client.budget().space().await;
+            }
+            if self.waiting.is_done(&change) {
+                return;
+            }
+        }
+    }
+
+    async fn settle(self: Arc<Self>, change: Change, items: Vec<Item>, turn: Turn) {
+        // One file may have been asked for several times.
+        let mut waiting: HashMap<String, Vec<oneshot::Sender<Outcome>>> = HashMap::new();
+        let mut targets = Vec::new();
+        for Item { target, outcome } in items {
+            let senders = waiting.entry(target.url.clone()).or_default();
+            senders.push(outcome);
+            if senders.len() == 1 {
+                targets.push(target);
+            }
+        }
+        let tell = |url: String, outcome: Outcome| {
+            for sender in waiting.remove(&url).unwrap_or_default() {
+                let _ = sender.send(outcome.clone());
+            }
+        };
+        Work {
+            batches: &self,
+            change,
+            started: Instant::now(),
+            turn: Some(turn),
+            tell,
+        }
+        .run(targets)
+        .await;
+    }
+
+    async fn call(&self, change: Change, turn: Turn, urls: &[String]) -> Result<Batch, Error> {
+        match change {
+            Change::Remove => self.client.remove_files(turn, urls).await,
+            Change::Move(folder) => self.client.move_files(turn, urls, folder, None).await,
+            Change::Copy(folder) => self.client.copy_files(turn, urls, folder, None).await,
+        }
+    }
+
+    /// Which files are still there according to listings that began after
+    /// `since`, and which are gone. A folder that cannot be listed keeps all.
+    async fn still_listed(
+        &self,
+        scope: Scope,
+        targets: Vec<Target>,
+        since: Instant,
+    ) -> (Vec<Target>, Vec<Target>) {
+        let folders: HashSet<i64> = targets.iter().map(|target| target.folder).collect();
+        let mut listed = HashMap::new();
+        for folder in folders.into_iter().take(LISTINGS) {
+            if let Some(wait) = self.catalog.listing_after(folder, since) {
+                tokio::time::sleep(wait).await;
+            }
+            match self
+                .catalog
+                .folder(scope, folder, Some(since.elapsed()))
+                .await
+            {
+                Ok(snapshot) => {
+                    listed.insert(folder, Some(snapshot.content));
+                }
+                Err(error) if error.reason() == Reason::DirectoryNotFound => {
+                    listed.insert(folder, None);
+                }
+                Err(error) => tracing::info!(%error, "a folder of a batch cannot be listed"),
+            }
+        }
+        targets.into_iter().partition(|target| {
+            listed.get(&target.folder).is_none_or(|content| {
+                content
+                    .as_ref()
+                    .is_some_and(|content| content.has_file(&target.url))
+            })
+        })
+    }
+}
+
+/// One batch, until each of its files is known to be done, to be gone
+/// (NotFound), or to be refused.
+struct Work<'a, T> {
+    batches: &'a Arc<Batches>,
+    change: Change,
+    started: Instant,
+    turn: Option<Turn>,
+    tell: T,
+}
+
+impl<T: FnMut(String, Outcome)> Work<'_, T> {
+    fn tell_all(&mut self, targets: Vec<Target>, error: &Error) {
+        for target in targets {
+            (self.tell)(target.url, Err(error.clone()));
+        }
+    }
+
+    async fn run(mut self, targets: Vec<Target>) {
+        let gone = Error::gone(self.change.endpoint());
+        let mut parts = VecDeque::from([targets]);
+        // What a call that lost its answer may have removed.
+        let mut perhaps: HashSet<String> = HashSet::new();
+        let (mut rounds, mut lost) = (0, 0);
+        while let Some(part) = parts.pop_front() {
+            rounds += 1;
+            let urls: Vec<String> = part.iter().map(|target| target.url.clone()).collect();
+            let turn = self
+                .turn
+                .take()
+                .unwrap_or_else(|| self.change.scope().into());
+            let (left, refusal) = match self.batches.call(self.change, turn, &urls).await {
+                Ok(Batch { done }) => {
+                    let progress = !done.is_empty();
+                    let left = part
+                        .into_iter()
+                        .filter(|target| done.iter().all(|(url, _)| *url != target.url))
+                        .collect::<Vec<_>>();
+                    for (url, now) in done {
+                        (self.tell)(url, Ok(now));
+                    }
+                    if progress && !left.is_empty() && rounds < ROUNDS {
+                        parts.push_back(left);
+                        continue;
+                    }
+                    (left, None)
+                }
+                // Only a removal can be sent again without harm.
+                Err(error)
+                    if error.outcome_unknown()
+                        && self.change == Change::Remove
+                        && lost < REPEATS =>
+                {
+                    lost += 1;
+                    perhaps.extend(urls);
+                    parts.push_front(part);
+                    tokio::time::sleep(Duration::from_secs(lost.into())).await;
+                    continue;
+                }
+                // One bad file may have made 1Fichier refuse all ([API §J11]).
+                Err(error) if is_refusal(error.kind()) && part.len() > 1 => (part, Some(error)),
+                Err(error) if error.kind() == Kind::NotFound => {
+                    self.tell_gone(part, &perhaps, &error);
+                    continue;
+                }
+                Err(error) => {
+                    self.tell_all(part, &error);
+                    continue;
+                }
+            };
+            if left.is_empty() {
+                continue;
+            }
+            if let ([target], None) = (left.as_slice(), &refusal) {
+                // Not done although 1Fichier said OK: most likely gone before.
+                match self
+                    .batches
+                    .client
+                    .file_exists(self.change.scope(), &target.url)
+                    .await
+                {
+                    Ok(false) => self.tell_gone(left, &perhaps, &gone),
+                    Ok(true) => self.tell_all(left, &Error::undone()),
+                    Err(error) => self.tell_all(left, &error),
+                }
+                continue;
+            }
+            // Several are in doubt. Listings tell which of them are gone; to
+            // ask for each would lead to a ban ([API §1.1]).
+            let (there, missing) = self
+                .batches
+                .still_listed(self.change.scope(), left, self.started)
+                .await;
+            let told = !missing.is_empty();
+            self.tell_gone(missing, &perhaps, &gone);
+            if there.is_empty() {
+                continue;
+            }
+            if told {
+                parts.push_back(there);
+            } else if there.len() > 1 && rounds < SPLITS {
+                let (left, right) = there.split_at(there.len() / 2);
+                parts.push_back(left.to_vec());
+                parts.push_back(right.to_vec());
+            } else {
+                let error = refusal.unwrap_or_else(Error::undone);
+                self.tell_all(there, &error);
+            }
+        }
+    }
+
+    /// What an earlier call of this batch may have removed was removed.
+    fn tell_gone(&mut self, targets: Vec<Target>, perhaps: &HashSet<String>, error: &Error) {
+        for target in targets {
+            let outcome = if perhaps.contains(&target.url) {
+                Ok(target.url.clone())
+            } else {
+                Err(error.clone())
+            };
+            (self.tell)(target.url, outcome);
+        }
+    }
+}
+
+fn is_refusal(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::NotFound | Kind::Refused | Kind::Access | Kind::NoChange
+    )
+}

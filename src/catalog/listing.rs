@@ -1,0 +1,298 @@
+//! When a folder is listed, and who waits for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::content::Content;
+use super::node::Change;
+use super::store::Write;
+use super::walk::{Verdict, Walk, judge, whole};
+use super::{Catalog, Snapshot};
+use crate::clock::{Moment, to_millis};
+use crate::error::{Error, Reason, Result};
+use crate::fichier::{FolderListing, Kind, ROOT, Scope};
+
+type Flight = Shared<BoxFuture<'static, Result<Snapshot>>>;
+
+/// A listing on its way, for all that wait for it.
+pub(super) struct InFlight {
+    flight: WeakShared<BoxFuture<'static, Result<Snapshot>>>,
+    /// When it will be done, where that takes long.
+    end: watch::Receiver<Option<Instant>>,
+    since: Instant,
+    /// A walk goes on though nobody waits.
+    walk: Option<(Flight, AbortOnDropHandle<()>)>,
+}
+
+impl InFlight {
+    pub(super) fn is_alive(&self) -> bool {
+        self.flight.upgrade().is_some()
+    }
+
+    /// Since when a walk is on its way: what was changed since then counts
+    /// until it ends.
+    pub(super) fn walking_since(&self) -> Option<Instant> {
+        self.walk.as_ref().map(|_| self.since)
+    }
+}
+
+impl Catalog {
+    /// The content of a folder, no older than `max_staleness` (or as
+    /// configured), unless 1Fichier allows no newer listing yet.
+    ///
+    /// # Errors
+    /// When it must be listed and cannot be; UPSTREAM_UNAVAILABLE when it has
+    /// so many files that listing them takes longer than the caller waits.
+    pub async fn folder(
+        self: &Arc<Self>,
+        scope: Scope,
+        id: i64,
+        max_staleness: Option<Duration>,
+    ) -> Result<Snapshot> {
+        self.load(id).await;
+        let (mut flight, mut end) = {
+            let mut state = self.lock();
+            let node = state.touch(id);
+            if let Some(known) = &node.known
+                && self.is_usable(known, node.doubted, id, max_staleness)
+            {
+                let known = known.clone();
+                state.hits += 1;
+                return Ok(known);
+            }
+            if let Some((at, error)) = &node.failed
+                && at.elapsed()
+                    < max_staleness
+                        .unwrap_or(Duration::MAX)
+                        .min(self.settings.freshness)
+            {
+                return Err(error.clone());
+            }
+            let current = node.flight.as_ref();
+            match current.and_then(|current| Some((current.flight.upgrade()?, current.end.clone())))
+            {
+                Some(current) => current,
+                None => {
+                    let (told, end) = watch::channel(None);
+                    let flight: Flight = Arc::clone(self).list(scope, id, told).boxed().shared();
+                    node.failed = None;
+                    node.flight = flight.downgrade().map(|flight| InFlight {
+                        flight,
+                        end: end.clone(),
+                        since: Instant::now(),
+                        walk: None,
+                    });
+                    state.misses += 1;
+                    (flight, end)
+                }
+            }
+        };
+        end.mark_changed();
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut flight => return result,
+                at = expected(&mut end) => {
+                    if max_staleness.is_none() && let Some(known) = self.known_meanwhile(id) {
+                        return Ok(known);
+                    }
+                    if scope.deadline.is_some_and(|deadline| deadline < at) {
+                        return Err(later(at.saturating_duration_since(Instant::now())));
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_usable(
+        &self,
+        known: &Snapshot,
+        doubted: bool,
+        id: i64,
+        max_staleness: Option<Duration>,
+    ) -> bool {
+        let age = self.clock.age(known.listed);
+        let limit = match max_staleness {
+            Some(limit) => limit,
+            None if self.settings.exclusive => Duration::MAX,
+            None => self.settings.freshness,
+        };
+        let trusted = !doubted && age <= limit;
+        // The 30 s between two listings of a folder always win.
+        trusted
+            || (age < self.settings.freshness
+                && self.client.listing_allowed_in(id) > Duration::ZERO)
+    }
+
+    /// What counts while a walk lists the folder anew: 1Fichier allows no
+    /// newer listing yet.
+    fn known_meanwhile(&self, id: i64) -> Option<Snapshot> {
+        let state = self.lock();
+        let node = state.nodes.get(&id).filter(|node| !node.doubted)?;
+        node.known.clone()
+    }
+
+    /// One listing, on behalf of all that wait. It has no deadline of its own:
+    /// each caller stops waiting at its own, and the listing stops when none
+    /// is left.
+    async fn list(
+        self: Arc<Self>,
+        scope: Scope,
+        id: i64,
+        end: watch::Sender<Option<Instant>>,
+    ) -> Result<Snapshot> {
+        let scope = Scope {
+            deadline: None,
+            ..scope
+        };
+        let as_of = self.clock.moment();
+        let listing = match self.client.list_folder(scope, id).await {
+            Err(error) if error.kind() == Kind::NotFound && id != ROOT => {
+                self.folder_gone(id);
+                let text = "the directory is gone: another program removed it";
+                return Err(Error::new(Reason::DirectoryNotFound, text));
+            }
+            other => other?,
+        };
+        if judge(&listing) == Verdict::Whole {
+            return Ok(self.keep(id, whole(listing), as_of, as_of));
+        }
+        let flight = self.walk(scope, id, end, listing, as_of);
+        // The walk does not need those who wait for it.
+        drop(self);
+        flight.await
+    }
+
+    /// Begins to list a folder in parts, which goes on though nobody waits,
+    /// but not without the catalog.
+    fn walk(
+        self: &Arc<Self>,
+        scope: Scope,
+        id: i64,
+        end: watch::Sender<Option<Instant>>,
+        listing: FolderListing,
+        as_of: Moment,
+    ) -> Flight {
+        let told = end.subscribe();
+        let walk = Walk {
+            client: Arc::clone(&self.client),
+            catalog: Arc::downgrade(self),
+            scope,
+            folder: id,
+            end,
+            found: HashMap::new(),
+        };
+        let catalog = Arc::downgrade(self);
+        let turns = Arc::clone(&self.walks);
+        let now = to_millis(as_of.time) / 1_000;
+        let (done, result) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            // Each may hold some hundred thousand files: memory is bounded.
+            let _turn = turns.acquire_owned().await;
+            let outcome = walk.run(listing, now).await;
+            let Some(catalog) = catalog.upgrade() else {
+                return;
+            };
+            let outcome = outcome
+                .map(|content| catalog.keep(id, content, as_of, catalog.clock.moment()))
+                .inspect_err(|error| catalog.walk_failed(id, error));
+            let _ = done.send(outcome);
+        });
+        let stopped = || {
+            Error::new(
+                Reason::UpstreamUnavailable,
+                "the listing of the folder was stopped; ask again",
+            )
+        };
+        let flight: Flight = result
+            .map(move |result| result.unwrap_or_else(|_| Err(stopped())))
+            .boxed()
+            .shared();
+        let mut state = self.lock();
+        let node = state.touch(id);
+        let since = node
+            .flight
+            .as_ref()
+            .map_or_else(Instant::now, |flight| flight.since);
+        node.flight = flight.downgrade().map(|weak| InFlight {
+            flight: weak,
+            end: told,
+            since,
+            walk: Some((flight.clone(), AbortOnDropHandle::new(task))),
+        });
+        flight
+    }
+
+    /// Takes a complete listing.
+    fn keep(&self, id: i64, content: Content, as_of: Moment, listed: Moment) -> Snapshot {
+        // Memory and disk change in the same order: under the lock.
+        let mut state = self.lock();
+        let snapshot = state.merge(id, content, as_of, listed, self.settings.max_entries);
+        self.store.write(Write::Listing {
+            folder: id,
+            content: Arc::clone(&snapshot.content),
+            as_of: as_of.time,
+            at: listed.time,
+        });
+        snapshot
+    }
+
+    fn walk_failed(&self, id: i64, error: &Error) {
+        tracing::warn!(folder = id, %error, "a folder could not be listed completely");
+        let mut state = self.lock();
+        let node = state.touch(id);
+        node.flight = None;
+        // What cost minutes is not tried again for each caller.
+        if error.reason() == Reason::UpstreamProtocol {
+            node.failed = Some((Instant::now(), error.clone()));
+        }
+    }
+
+    /// Files of a folder that were changed from here so lately that a listing
+    /// or a count may not know it.
+    pub(super) fn own_changes(&self, folder: i64) -> Vec<Box<str>> {
+        let state = self.lock();
+        let changes = state
+            .nodes
+            .get(&folder)
+            .into_iter()
+            .flat_map(|node| node.changes());
+        changes
+            .filter_map(|change| match change {
+                Change::FileAdded(file) => Some(file.url.clone()),
+                Change::FileRemoved(url) => Some(url.clone()),
+                Change::FolderAdded(_) | Change::FolderRemoved(_) => None,
+            })
+            .collect()
+    }
+}
+
+/// The next word on when a long listing will be done.
+async fn expected(end: &mut watch::Receiver<Option<Instant>>) -> Instant {
+    while end.changed().await.is_ok() {
+        if let Some(at) = *end.borrow_and_update() {
+            return at;
+        }
+    }
+    std::future::pending().await
+}
+
+fn later(wait: Duration) -> Error {
+    let wait = wait + Duration::from_secs(1);
+    Error::new(
+        Reason::UpstreamUnavailable,
+        format!(
+            "the directory has more files than 1Fichier lists at once; it is being listed in parts, \
+             one every 30 s, and will be known in about {} s; ask again then",
+            wait.as_secs()
+        ),
+    )
+    .retry_after(wait)
+}
