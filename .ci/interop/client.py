@@ -290,6 +290,16 @@ def operations(client, folder):
     ok("Put with a request_id, repeated")
 
     missing = f"{folder}/missing"
+    copy = storage.CopyRequest(source_path=path["large"], destination_path=f"{folder} 2/copy.bin")
+    copied = client.stub.Copy(copy, timeout=TIMEOUT).entry
+    equal("the copy", (copied.path, copied.size, whirlpool(copied)), (f"{folder} 2/copy.bin", len(data), whirlpool(stored["large"])))
+    move = storage.MoveRequest(source_path=copied.path, destination_path=f"{folder} 2/moved.bin")
+    moved = client.stub.Move(move, timeout=TIMEOUT).entry
+    equal("the content that was copied and moved", sha256(client.get(moved.path)[1]), sha256(data))
+    equal("the names after a move", client.names(f"{folder} 2"), [moved.path])
+    client.delete(moved.path)
+    ok("Copy and Move inside 1Fichier")
+
     results = client.delete(*path.values(), missing)
     equal("the results of Delete", [(result.path, result.failure.reason) for result in results],
           [(name, "") for name in path.values()] + [(missing, "FILE_NOT_FOUND")])

@@ -167,6 +167,25 @@ call Rmdir '{"path": "empty/deeper"}'
 refused Stat '{"path": "empty/deeper"}' NotFound 5 FILE_NOT_FOUND
 ok "Mkdir and Rmdir"
 
+call Copy '{"sourcePath": "letters/été/a b.bin", "destinationPath": "copies/one.bin"}'
+equal "the copy" "$(answer 'm[0]["entry"]["path"]')" copies/one.bin
+equal "the checksum of the copy" "$(answer '[c["hex"] for c in m[0]["entry"]["checksums"]][0]')" "$whirlpool"
+call Move '{"sourcePath": "copies/one.bin", "destinationPath": "copies/two.bin"}'
+equal "the moved copy" "$(answer 'm[0]["entry"]["path"]')" copies/two.bin
+call Get '{"path": "copies/two.bin"}'
+answer 'b"".join(base64.b64decode(x["chunk"]["data"]) for x in m if "chunk" in x)' | cmp - "$file" \
+    || fail "Get does not give the moved copy"
+refused Stat '{"path": "copies/one.bin"}' NotFound 5 FILE_NOT_FOUND
+call Stat '{"path": "letters/été/a b.bin"}'
+ok "Copy and Move"
+
+call Refresh '{"recursive": true}'
+equal "something was forgotten" "$(answer 'int(m[0]["droppedDirectories"]) > 0')" True
+call GetActivity ""
+equal "the remotes of the budget" "$(answer '" ".join(m[0]["budgets"][0]["remotes"])')" fichier
+equal "floods" "$(answer 'm[0]["budgets"][0].get("floods", 0)')" 0
+ok "Refresh and GetActivity: $(answer 'm[0]["budgets"][0]["callsLastMinute"]')"
+
 # What is refused.
 refused Stat '{"path": "a//b"}' InvalidArgument 3 INVALID_PATH
 refused Stat '{"path": "../etc"}' InvalidArgument 3 INVALID_PATH
@@ -195,10 +214,7 @@ ok "Delete"
 
 # What the server says that it cannot do, it refuses. What it says that it can
 # do needs a check above.
-declare -A needs=(
-    [Purge]=PURGE [Copy]=COPY [Move]=MOVE [MoveDir]=MOVE_DIR [PublicLink]=PUBLIC_LINK
-    [Dedupe]=DEDUPE [Refresh]=REFRESH [GetActivity]=ACTIVITY
-)
+declare -A needs=([Purge]=PURGE [MoveDir]=MOVE_DIR [PublicLink]=PUBLIC_LINK [Dedupe]=DEDUPE)
 for method in $methods; do
     [[ " ${called[*]} " != *" $method "* ]] || continue
     capability=${needs[$method]:-}
