@@ -49,13 +49,30 @@ async fn next(stream: &mut Streaming<PutRequest>) -> std::result::Result<Option<
     }
 }
 
+/// How long a caller may go on sending after its answer.
+const LEFTOVER: Duration = Duration::from_secs(5);
+
 /// Receives a file and stores it.
 pub(super) async fn receive(
     remotes: &Remotes,
     scope: Scope,
     mut stream: Streaming<PutRequest>,
 ) -> std::result::Result<Stored, Status> {
-    let header = match next(&mut stream).await? {
+    let result = store(remotes, scope, &mut stream).await;
+    // A stream that is dropped unread is reset, and the reset may overtake the
+    // answer: the caller would not learn why.
+    tokio::spawn(tokio::time::timeout(LEFTOVER, async move {
+        while let Ok(Some(_)) = stream.message().await {}
+    }));
+    result
+}
+
+async fn store(
+    remotes: &Remotes,
+    scope: Scope,
+    stream: &mut Streaming<PutRequest>,
+) -> std::result::Result<Stored, Status> {
+    let header = match next(stream).await? {
         Some(Payload::Header(header)) => header,
         Some(_) => return Err(violation("the first message must be the header")),
         None => return Err(not_committed()),
@@ -70,7 +87,7 @@ pub(super) async fn receive(
     };
     loop {
         let payload = tokio::select! {
-            payload = next(&mut stream) => payload?,
+            payload = next(stream) => payload?,
             expired = until_deadline::<()>(scope, std::future::pending()) => return Err(expired.err().unwrap_or_else(not_committed)),
         };
         match payload {

@@ -494,3 +494,15 @@ async fn a_folder_that_a_put_is_writing_to_is_not_removed() {
         assert_eq!(world.delete(&["d/f"]).await, [""]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_reaches_a_caller_that_still_sends() {
+    let world = world().await;
+    for _ in 0..20 {
+        let mut messages = messages(header("f"), &content(4 << 20));
+        // Refused at the second chunk; the rest is on its way already.
+        messages.remove(2);
+        assert_reason(send(&world.client, messages).await, "PROTOCOL_VIOLATION");
+    }
+    assert_eq!(world.stored_all(), Vec::<String>::new());
+}
