@@ -332,3 +332,113 @@ async fn activity_shows_budget_transfers_and_catalog() {
         .unwrap();
     assert_eq!(after.into_inner().transfers, []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_member_of_an_upload_group_fails_alone() {
+    // Without encoding, the node refuses what 1Fichier forbids in names.
+    let world = build(emulator::Options::default(), |config| {
+        config.encoding = pluton_fichier::encoding::Mask::NONE;
+    })
+    .await;
+    world.mkdir("d").await.unwrap();
+    let names: Vec<_> = (0..30)
+        .map(|number| {
+            if number == 17 {
+                "d/a$b".to_owned()
+            } else {
+                format!("d/{number:02}")
+            }
+        })
+        .collect();
+    let data = content(500);
+    let outcomes = join_all(names.iter().map(|name| world.put(name, &data))).await;
+    for (name, outcome) in names.iter().zip(outcomes) {
+        if name == "d/a$b" {
+            assert!(outcome.is_err(), "{outcome:?}");
+        } else {
+            outcome.unwrap();
+        }
+    }
+    let mut good: Vec<_> = names.into_iter().filter(|name| name != "d/a$b").collect();
+    good.sort();
+    assert_eq!(world.stored(), good, "the others are there, once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_damaged_on_its_way_is_sent_again_alone() {
+    let world = world().await;
+    world.mkdir("d").await.unwrap();
+    world.control.inject(emulator::Fault {
+        endpoint: "upload.cgi".to_owned(),
+        skip: 0,
+        times: 2,
+        kind: emulator::FaultKind::Corrupt,
+    });
+    let data = content(500);
+    let names: Vec<_> = (0..30).map(|number| format!("d/{number:02}")).collect();
+    for outcome in join_all(names.iter().map(|name| world.put(name, &data))).await {
+        outcome.unwrap();
+    }
+    assert_eq!(world.stored(), names);
+    for name in &names {
+        assert_eq!(world.get(name).await.unwrap().content, data);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_whose_client_left_do_not_disturb_the_others() {
+    let world = world().await;
+    world.mkdir("d").await.unwrap();
+    let data = content(500);
+    let names: Vec<_> = (0..30).map(|number| format!("d/{number:02}")).collect();
+    let outcomes = join_all(names.iter().enumerate().map(|(number, name)| {
+        let patience = if number % 3 == 0 { 1 } else { 60_000 };
+        tokio::time::timeout(
+            std::time::Duration::from_millis(patience),
+            world.put(name, &data),
+        )
+    }))
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    let stored = world.stored();
+    for (name, outcome) in names.iter().zip(outcomes) {
+        let times = stored.iter().filter(|stored| *stored == name).count();
+        match outcome {
+            Ok(outcome) => {
+                outcome.unwrap();
+                assert_eq!(times, 1, "{name}");
+            }
+            Err(_) => assert!(times <= 1, "{name}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replacing_costs_one_removal_for_each_group() {
+    let world = world().await;
+    many(&world, "d", 60).await;
+    world.control.reset_calls();
+    many(&world, "d", 60).await;
+    let calls = world.control.calls();
+    assert_eq!(world.stored().len(), 60);
+    assert!(
+        calls.get("file/rm") <= calls.get("upload/get_upload_server"),
+        "{calls}"
+    );
+    assert_eq!(
+        calls.get("file/rm") + calls.get("upload/get_upload_server"),
+        calls.total_v1(),
+        "{calls}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn making_directories_costs_one_call_for_each_missing_level() {
+    let world = world().await;
+    world.names("", false).await;
+    for (path, calls) in [("a/b/c", 3), ("a/b/c", 0), ("a/b/d", 1), ("a/x/y", 2)] {
+        world.control.reset_calls();
+        world.mkdir(path).await.unwrap();
+        assert_eq!(world.control.calls().total_v1(), calls, "{path}");
+    }
+}
