@@ -109,7 +109,7 @@ impl Default for Limits {
             calls_per_second: Some(3.0),
             folder_listing: Duration::from_millis(30_500),
             any_listing: Duration::from_millis(3_100),
-            listing_burst: 4,
+            listing_burst: 3,
             user_info: Duration::from_secs(301),
         }
     }
