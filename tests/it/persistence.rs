@@ -235,3 +235,58 @@ async fn jumps_of_the_clock_only_cost_listings() {
     }
     assert_eq!(world.control.calls().floods(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_catalog_that_fails_is_told_and_the_server_goes_on() {
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+    let mut world = world().await;
+    for folder in ["a", "b", "c"] {
+        let id = world.control.add_folder(0, folder);
+        world.control.add_many_files(id, "f", 400, 10);
+    }
+    assert_eq!(world.names("", true).await.len(), 1_203);
+    world.server.take().unwrap().stop().await;
+    let [path] = &catalogs(&world)[..] else {
+        panic!("one catalog")
+    };
+    let mut bytes = std::fs::read(path).unwrap();
+    let start = bytes.len() / 4;
+    bytes[start..].fill(0xa5);
+    std::fs::write(path, bytes).unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+
+    world.server = Some(Server::start(world.config.clone()).await.unwrap());
+    world.client = connect(world.server.as_ref().unwrap()).await;
+    assert_eq!(world.names("", true).await.len(), 1_203);
+    world.put("a/new", &content(10)).await.unwrap();
+    assert_eq!(world.get("a/new").await.unwrap().content, content(10));
+    let activity = world
+        .client
+        .clone()
+        .get_activity(GetActivityRequest::default())
+        .await
+        .unwrap();
+    let problem = activity.into_inner().catalog.unwrap().persistence_problem;
+    assert!(problem.contains("not kept on disk"), "{problem}");
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let address = format!("http://{}", world.server.as_ref().unwrap().addresses()[0]);
+    let channel = tonic::transport::Endpoint::from_shared(address)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut health = HealthClient::new(channel);
+    for (service, status) in [
+        ("pluton-fichier.catalog", ServingStatus::NotServing),
+        ("pluton.storage.v1.StorageBackend", ServingStatus::Serving),
+    ] {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let answer = health.check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), status, "{service}");
+    }
+    assert_eq!(set_aside(&world), 1);
+}
