@@ -53,6 +53,13 @@ impl Landings {
         let known = folders.entry(folder).or_default();
         known.seen = known.seen.max(Some(at));
     }
+
+    /// A file leaves its folder on purpose.
+    pub(super) fn forget(&self, folder: i64, url: &str) {
+        if let Some(known) = self.lock().get_mut(&folder) {
+            known.pending.retain(|file| *file.url != *url);
+        }
+    }
 }
 
 impl Remote {
@@ -165,7 +172,8 @@ impl Remote {
         // The newest that is still there: others may have been removed since.
         for file in pending.iter().rev().take(3) {
             match account.client.folder_of(scope, &file.url).await {
-                Ok(found) if found.is_none_or(|found| found == folder) => {
+                // Elsewhere than in the root it was put by somebody's will.
+                Ok(found) if found != Some(ROOT) => {
                     account.landings.seen(folder, asked);
                     return Ok(None);
                 }

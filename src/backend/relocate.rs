@@ -132,6 +132,9 @@ impl Remote {
             to,
             name: &name,
         };
+        if action == Action::Move {
+            account.landings.forget(from, &file.url);
+        }
         let url = match action {
             Action::Move => self.send_move(scope, &route).await,
             Action::Copy => self.send_copy(scope, &route).await,

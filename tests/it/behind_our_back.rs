@@ -79,3 +79,20 @@ async fn asking_where_files_landed_costs_one_call_now_and_then() {
     assert!(calls.get("file/info") <= 2, "{calls}");
     assert_eq!(calls.get("upload/get_upload_server"), 40);
 }
+
+#[tokio::test(start_paused = true)]
+async fn files_that_we_move_on_stay_where_they_were_moved() {
+    let world = world().await;
+    for (from, to) in [("a/1", "b/1"), ("a/2", "2")] {
+        world.put(from, &content(100)).await.unwrap();
+        let request = pluton_fichier::proto::MoveRequest {
+            source_path: from.to_owned(),
+            destination_path: to.to_owned(),
+            ..Default::default()
+        };
+        world.client.clone().r#move(request).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.stored(), ["2", "b/1"]);
+    assert_eq!(world.names("", true).await, ["2", "a/", "b/", "b/1"]);
+}
