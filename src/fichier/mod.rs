@@ -234,14 +234,9 @@ impl Client {
         destination: i64,
         rename: Option<&str>,
     ) -> Result<Batch, Error> {
-        let mut body = json!({"urls": urls, "destination_folder_id": destination});
-        if let Some(name) = rename {
-            body["rename"] = name.into();
-        }
-        let raw: RawBatch = self
-            .call(turn, Rule::Call, "file/mv", &body, Repeat::Unsafe)
-            .await?;
-        Ok(raw.check(urls))
+        let body = json!({"urls": urls, "destination_folder_id": destination});
+        self.relocate(turn.into(), "file/mv", body, urls, rename)
+            .await
     }
 
     /// Copies files to a folder; at most [`BATCH`] of them. A new name is for
@@ -253,12 +248,24 @@ impl Client {
         destination: i64,
         rename: Option<&str>,
     ) -> Result<Batch, Error> {
-        let mut body = json!({"urls": urls, "folder_id": destination});
+        let body = json!({"urls": urls, "folder_id": destination});
+        self.relocate(turn.into(), "file/cp", body, urls, rename)
+            .await
+    }
+
+    async fn relocate(
+        &self,
+        turn: Turn,
+        endpoint: &'static str,
+        mut body: Value,
+        urls: &[String],
+        rename: Option<&str>,
+    ) -> Result<Batch, Error> {
         if let Some(name) = rename {
             body["rename"] = name.into();
         }
         let raw: RawBatch = self
-            .call(turn, Rule::Call, "file/cp", &body, Repeat::Unsafe)
+            .call(turn, Rule::Call, endpoint, &body, Repeat::Unsafe)
             .await?;
         Ok(raw.check(urls))
     }
