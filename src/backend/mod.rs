@@ -186,13 +186,20 @@ pub struct Remote {
     codec: NameCodec,
 }
 
+/// How a remote views its account: rclone's options of the `fichier` backend.
+#[derive(Clone, Debug)]
+pub struct RemoteOptions {
+    /// How names are stored.
+    pub encoding: Mask,
+}
+
 impl Remote {
     /// A view of an account.
-    pub fn new(name: &str, account: Arc<Account>, encoding: Mask) -> Self {
+    pub fn new(name: &str, account: Arc<Account>, options: RemoteOptions) -> Self {
         Self {
             name: name.into(),
             account,
-            codec: NameCodec::new(encoding),
+            codec: NameCodec::new(options.encoding),
         }
     }
 

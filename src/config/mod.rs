@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::clock::Clock;
 use crate::encoding::Mask;
-use crate::fichier::{ApiKey, Hosts, Limits};
+use crate::fichier::{ApiKey, Hosts, Limits, Password};
 use crate::transfer::UploadLimits;
 
 /// The real API.
@@ -156,18 +156,49 @@ pub struct ServeArgs {
     pub insecure: bool,
 }
 
-/// Where the account is.
+/// Where the accounts are.
 #[derive(Clone, Debug)]
 pub enum Upstream {
     /// The emulator, in this process.
     Emulator,
     /// An API on the network.
-    Api {
-        /// Where.
-        hosts: Hosts,
-        /// The secret.
-        key: ApiKey,
-    },
+    Api(Hosts),
+}
+
+/// A remote: an account and how it is seen. The options are those of rclone's
+/// `fichier` backend.
+#[derive(Clone, Debug)]
+pub struct RemoteConfig {
+    /// Its name in requests.
+    pub name: String,
+    /// The account; `None` means the emulated one.
+    pub key: Option<ApiKey>,
+    /// Name encoding.
+    pub encoding: Mask,
+    /// Password of the files.
+    pub file_password: Option<Password>,
+    /// Password of the shared folder.
+    pub folder_password: Option<Password>,
+    /// What follows `/dir/` in the URL of a public folder, which then is all
+    /// that the remote shows.
+    pub shared_folder: Option<String>,
+    /// Read with CDN credits.
+    pub cdn: bool,
+}
+
+impl RemoteConfig {
+    /// A remote with rclone's defaults.
+    pub fn new(name: &str, key: Option<ApiKey>) -> Self {
+        Self {
+            name: name.to_owned(),
+            key,
+            encoding: Mask::FICHIER,
+            file_password: None,
+            folder_password: None,
+            shared_folder: None,
+            cdn: false,
+        }
+    }
 }
 
 /// What `serve` does.
@@ -175,14 +206,12 @@ pub enum Upstream {
 pub struct Config {
     /// Addresses of the gRPC service.
     pub grpc_listen: Vec<Listen>,
-    /// Where the account is.
+    /// Where the accounts are.
     pub upstream: Upstream,
+    /// The remotes, at least one; the first is the default.
+    pub remotes: Vec<RemoteConfig>,
     /// For files; `None` means a temporary directory.
     pub state_dir: Option<PathBuf>,
-    /// Name of the remote.
-    pub remote_name: String,
-    /// Name encoding.
-    pub encoding: Mask,
     /// How long a listed directory counts as known.
     pub freshness: Duration,
     /// Nobody else writes to the account.
@@ -224,8 +253,8 @@ impl ServeArgs {
                 "--calls-per-second {rate}: 1Fichier allows at most 3"
             ));
         }
-        let upstream = if self.emulator {
-            Upstream::Emulator
+        let (upstream, key) = if self.emulator {
+            (Upstream::Emulator, None)
         } else {
             let url = self.api_url.as_deref().unwrap_or(API_URL);
             let hosts = Hosts::new(url).map_err(|error| format!("--api-url: {error}"))?;
@@ -235,15 +264,17 @@ impl ServeArgs {
                         .to_owned(),
                 );
             }
-            Upstream::Api {
-                hosts,
-                key: read_key(self.api_key_file.as_deref(), &environment)?,
-            }
+            let key = read_key(self.api_key_file.as_deref(), &environment)?;
+            (Upstream::Api(hosts), Some(key))
+        };
+        let remote = RemoteConfig {
+            encoding: self.encoding,
+            ..RemoteConfig::new(&self.remote_name, key)
         };
         let state_dir = match (self.state_dir, &upstream) {
             (Some(dir), _) => Some(dir),
             (None, Upstream::Emulator) => None,
-            (None, Upstream::Api { .. }) => Some(default_state_dir(&environment)?),
+            (None, Upstream::Api(_)) => Some(default_state_dir(&environment)?),
         };
         let limits = if rate == 0.0 {
             Limits::none()
@@ -257,8 +288,7 @@ impl ServeArgs {
             grpc_listen: self.grpc_listen,
             upstream,
             state_dir,
-            remote_name: self.remote_name,
-            encoding: self.encoding,
+            remotes: vec![remote],
             freshness: Duration::from_secs(self.freshness),
             exclusive: self.exclusive,
             spool_bytes: self.spool_bytes,

@@ -9,13 +9,13 @@ mod hosts;
 mod lenient;
 mod listing;
 mod model;
+mod secret;
 pub(crate) mod time;
 mod upload;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ pub use download::Download;
 pub use error::{Error, Kind};
 pub use hosts::Hosts;
 pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder, UserInfo};
+pub use secret::{ApiKey, Password};
 pub use upload::{Emission, Node, Report};
 
 use budget::{Permit, Rule};
@@ -51,48 +52,6 @@ const MAX_ANSWER: usize = 64 << 20;
 const REFUSAL_MEMORY: Duration = Duration::from_secs(300);
 /// Stands for every endpoint among the refusals.
 const EVERY_CALL: &str = "";
-
-/// The secret that names the account. Never shown.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ApiKey(Arc<str>);
-
-impl ApiKey {
-    /// Takes the text of a key; blanks around it are cut.
-    ///
-    /// # Errors
-    /// When it is empty or cannot stand in an HTTP header.
-    pub fn new(text: &str) -> Result<Self, &'static str> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err("the API key is empty");
-        }
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(
-                "the API key has characters that no key has; copy it again from 1Fichier's console",
-            );
-        }
-        Ok(Self(text.into()))
-    }
-}
-
-impl ApiKey {
-    /// Tells one account from another without giving the key away.
-    pub fn fingerprint(&self, hosts: &Hosts) -> String {
-        use sha2::Digest;
-        let digest = sha2::Sha256::digest(format!("pluton-fichier {} {}", hosts.api(""), self.0));
-        digest
-            .iter()
-            .take(12)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(…)")
-    }
-}
 
 /// Whether a call may be repeated when nobody knows if it had its effect.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -426,7 +385,7 @@ impl Client {
             body => self.api.post(url).body(body.to_string()),
         };
         let response = request
-            .bearer_auth(&self.key.0)
+            .bearer_auth(self.key.reveal())
             // Mandatory, without parameters, even where there is no body ([API §1]).
             .header(reqwest::header::CONTENT_TYPE, "application/json")
             .send()

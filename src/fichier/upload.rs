@@ -78,7 +78,7 @@ impl Client {
         let request = self
             .nodes
             .post(url)
-            .bearer_auth(&self.key.0)
+            .bearer_auth(self.key.reveal())
             .header(header::CONTENT_TYPE, content_type(&boundary))
             .header(header::CONTENT_LENGTH, length)
             .body(reqwest::Body::wrap(body))

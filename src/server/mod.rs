@@ -5,7 +5,10 @@ mod endless;
 mod listen;
 mod state_dir;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,7 +18,7 @@ use tonic::transport::Server as Tonic;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::backend::{Account, AccountSettings, Remote, Remotes};
+use crate::backend::{Account, AccountSettings, Remote, RemoteOptions, Remotes};
 use crate::catalog;
 use crate::config::{Config, Upstream};
 use crate::emulator::{self, Emulator};
@@ -69,39 +72,19 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, String> {
         let state = StateDir::open(config.state_dir.as_deref())?;
         let mut emulator = None;
-        let (hosts, key) = match config.upstream {
-            Upstream::Api { hosts, key } => (hosts, key),
+        let hosts = match &config.upstream {
+            Upstream::Api(hosts) => hosts.clone(),
             Upstream::Emulator => {
                 let started = Emulator::start(emulator::Options::default())
                     .await
                     .map_err(|error| format!("cannot start the emulator: {error}"))?;
                 let hosts = Hosts::new(&started.api_url())?;
                 emulator = Some(started);
-                (hosts, ApiKey::new(emulator::DEMO_API_KEY)?)
+                hosts
             }
         };
         let tasks = TaskTracker::new();
-        let settings = AccountSettings {
-            hosts,
-            key,
-            limits: config.limits,
-            catalog: catalog::Settings {
-                freshness: config.freshness,
-                exclusive: config.exclusive,
-                ..catalog::Settings::default()
-            },
-            uploads: config.uploads,
-            downloads: config.downloads,
-            catalog_dir: state.catalog(),
-            clock: config.clock,
-        };
-        let spool = SpoolDir::new(state.spool(), config.spool_bytes);
-        let account = Account::open(settings, spool, tasks.clone())?;
-        let remotes = Remotes::new(vec![Remote::new(
-            &config.remote_name,
-            account,
-            config.encoding,
-        )]);
+        let remotes = open_remotes(&config, &hosts, &state, &tasks)?;
 
         let mut bound = Vec::new();
         for address in &config.grpc_listen {
@@ -223,6 +206,50 @@ impl Server {
             );
         }
     }
+}
+
+/// The remotes; those with the same key share one account.
+fn open_remotes(
+    config: &Config,
+    hosts: &Hosts,
+    state: &StateDir,
+    tasks: &TaskTracker,
+) -> Result<Remotes, String> {
+    let spool = SpoolDir::new(state.spool(), config.spool_bytes);
+    let mut accounts: HashMap<ApiKey, Arc<Account>> = HashMap::new();
+    let mut remotes = Vec::new();
+    for remote in &config.remotes {
+        let key = match &remote.key {
+            Some(key) => key.clone(),
+            None => ApiKey::new(emulator::DEMO_API_KEY)?,
+        };
+        let account = match accounts.entry(key) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(place) => {
+                let settings = AccountSettings {
+                    hosts: hosts.clone(),
+                    key: place.key().clone(),
+                    limits: config.limits.clone(),
+                    catalog: catalog::Settings {
+                        freshness: config.freshness,
+                        exclusive: config.exclusive,
+                        ..catalog::Settings::default()
+                    },
+                    uploads: config.uploads.clone(),
+                    downloads: config.downloads,
+                    catalog_dir: state.catalog(),
+                    clock: config.clock,
+                };
+                let account = Account::open(settings, Arc::clone(&spool), tasks.clone())?;
+                Arc::clone(place.insert(account))
+            }
+        };
+        let options = RemoteOptions {
+            encoding: remote.encoding,
+        };
+        remotes.push(Remote::new(&remote.name, account, options));
+    }
+    Ok(Remotes::new(remotes))
 }
 
 async fn watch_catalog(remotes: Remotes, health: HealthReporter) {

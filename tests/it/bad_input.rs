@@ -665,9 +665,7 @@ async fn a_request_id_that_is_too_long_is_refused() {
 async fn with_key(key: &str) -> World {
     let key = ApiKey::new(key).unwrap();
     build(Options::default(), move |config| {
-        if let Upstream::Api { key: given, .. } = &mut config.upstream {
-            *given = key;
-        }
+        config.remotes[0].key = Some(key);
     })
     .await
 }

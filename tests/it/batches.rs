@@ -337,7 +337,7 @@ async fn activity_shows_budget_transfers_and_catalog() {
 async fn one_bad_member_of_an_upload_group_fails_alone() {
     // Without encoding, the node refuses what 1Fichier forbids in names.
     let world = build(emulator::Options::default(), |config| {
-        config.encoding = pluton_fichier::encoding::Mask::NONE;
+        config.remotes[0].encoding = pluton_fichier::encoding::Mask::NONE;
     })
     .await;
     world.mkdir("d").await.unwrap();

@@ -11,9 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream;
 use pluton_fichier::clock::Clock;
-use pluton_fichier::config::{Config, Listen, Upstream};
+use pluton_fichier::config::{Config, Listen, RemoteConfig, Upstream};
 use pluton_fichier::emulator::{self, Control, DEMO_API_KEY, Emulator};
-use pluton_fichier::encoding::Mask;
 use pluton_fichier::fichier::{ApiKey, Hosts, Limits};
 use pluton_fichier::proto::get_response::Payload as Got;
 use pluton_fichier::proto::put_request::Payload;
@@ -58,13 +57,12 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
     let state = tempfile::tempdir().unwrap();
     let mut config = Config {
         grpc_listen: vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())],
-        upstream: Upstream::Api {
-            hosts: Hosts::new(&emulator.api_url()).unwrap(),
-            key: ApiKey::new(DEMO_API_KEY).unwrap(),
-        },
+        upstream: Upstream::Api(Hosts::new(&emulator.api_url()).unwrap()),
+        remotes: vec![RemoteConfig::new(
+            "fichier",
+            Some(ApiKey::new(DEMO_API_KEY).unwrap()),
+        )],
         state_dir: Some(state.path().to_owned()),
-        remote_name: "fichier".to_owned(),
-        encoding: Mask::FICHIER,
         freshness: Duration::from_secs(300),
         exclusive: false,
         clock: Clock::virtual_time(),

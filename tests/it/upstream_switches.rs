@@ -247,7 +247,7 @@ async fn names_that_1fichier_changes_or_refuses_leave_nothing() {
         let mut options = Options::default();
         options.behaviour.forbidden_chars = rule;
         let plain: Mask = "Slash".parse().unwrap();
-        let world = build(options, |config| config.encoding = plain).await;
+        let world = build(options, |config| config.remotes[0].encoding = plain).await;
         world.put("good", b"x").await.unwrap();
         for path in ["a<b.txt", "new/a$b", "f<g/h"] {
             assert_reason(world.put(path, b"content").await, "INVALID_PATH");
