@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use pluton_fichier::config::Upstream;
 use pluton_fichier::emulator::{AccountOptions, Offer, Options};
 use pluton_fichier::fichier::ApiKey;
 use pluton_fichier::proto::put_request::Payload;
