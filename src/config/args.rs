@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Command, ValueEnum};
 
 use super::Listen;
-use super::schema::{SETTINGS, variable};
+use super::schema::variable;
 use super::values::{checked, connections, group_files, number, switch, whole};
 use crate::encoding::Mask;
 
@@ -87,11 +87,13 @@ pub struct RemoteArgs {
     #[arg(long, value_name = "ID")]
     pub shared_folder: Option<String>,
 
-    /// File that holds the password of the files, - for standard input.
+    /// File that holds the password of the files, - for standard input. The password itself may
+    /// stand in PLUTON_FICHIER_FILE_PASSWORD.
     #[arg(long, value_name = "FILE")]
     pub file_password_file: Option<PathBuf>,
 
-    /// File that holds the password of the shared folder, - for standard input.
+    /// File that holds the password of the shared folder, - for standard input. The password itself
+    /// may stand in PLUTON_FICHIER_FOLDER_PASSWORD.
     #[arg(long, value_name = "FILE")]
     pub folder_password_file: Option<PathBuf>,
 
@@ -219,12 +221,8 @@ impl LogFormat {
 pub fn with_variables(command: Command) -> Command {
     command.mut_args(|arg| {
         let name = arg.get_id().to_string();
-        let known = name.ends_with("_file")
-            || ["config", "shared_folder", "cdn", "encoding", "description"]
-                .contains(&name.as_str())
-            || SETTINGS.iter().any(|(setting, _)| *setting == name);
         match arg.get_help() {
-            Some(help) if known => {
+            Some(help) if name != "json" => {
                 let help = format!("{help} [env: {}]", variable(&name));
                 arg.help(help)
             }

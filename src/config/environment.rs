@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
 
 /// Environment variables, and where the program is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     program_dir: Option<PathBuf>,
@@ -39,6 +40,13 @@ impl Environment {
 
     pub(super) fn program_dir(&self) -> Option<PathBuf> {
         self.program_dir.clone()
+    }
+}
+
+/// The values may be secrets.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Environment(…)")
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn warn_if_readable(path: &Path, notes: &mut Notes) {
 
 /// Files with one secret each. Each is read once, also when several remotes
 /// use it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct SecretFiles {
     read: HashMap<PathBuf, Result<String, String>>,
     stdin_is: Option<&'static str>,

@@ -13,7 +13,6 @@ use super::schema::variable;
 use super::toml_file::{Item, TomlFile};
 
 /// All that settings and options are taken from, and what is noted meanwhile.
-#[derive(Debug)]
 pub(super) struct Layers<'a> {
     pub(super) environment: &'a Environment,
     pub(super) toml: Option<TomlFile>,

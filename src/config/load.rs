@@ -160,8 +160,12 @@ fn locate(
         (_, Some(path)) => (path, Source::variable(VARIABLE), false),
         (Some((path, source)), None) => (path, source, true),
         (None, None) => {
-            let found = !incomplete && !remotes::defined_without_conf(flags, layers);
-            return found.then(|| rclone::search(layers.environment)).flatten();
+            let wanted = !incomplete && !remotes::defined_without_conf(flags, layers);
+            let found = wanted.then(|| rclone::search(layers.environment)).flatten();
+            if found.is_none() {
+                layers.report.setting(NAME, "none", &Source::default());
+            }
+            return found;
         }
     };
     let (path, source, required) = location;

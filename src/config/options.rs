@@ -17,7 +17,6 @@ use crate::encoding::Mask;
 use crate::fichier::{ApiKey, Password};
 
 /// Where the options of a remote may stand.
-#[derive(Clone, Debug)]
 pub(super) struct Remote<'a> {
     pub(super) name: String,
     pub(super) flags: &'a RemoteArgs,

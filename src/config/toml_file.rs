@@ -15,8 +15,7 @@ use super::values::nearest;
 /// More syntax errors than these are not worth telling.
 const MAX_ERRORS: usize = 20;
 
-/// A TOML file that was read.
-#[derive(Debug)]
+/// A TOML file that was read. It may hold secrets, as all below it.
 pub(super) struct TomlFile {
     path: PathBuf,
     settings: BTreeMap<&'static str, Item>,
@@ -24,14 +23,12 @@ pub(super) struct TomlFile {
 }
 
 /// What stands below `[remotes.NAME]`.
-#[derive(Debug)]
 struct TomlRemote {
     name: String,
     options: BTreeMap<&'static str, Item>,
 }
 
 /// The value of a key: its texts, more than one only for a list.
-#[derive(Debug)]
 pub(super) struct Item {
     pub(super) texts: Vec<String>,
     pub(super) line: usize,

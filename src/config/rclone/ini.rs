@@ -15,7 +15,8 @@ const MAX_REPLACEMENTS: usize = 2_000;
 const MAX_VALUE: usize = 64 << 10;
 
 /// A file, read.
-#[derive(Debug, Default)]
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Ini {
     sections: Vec<(String, BTreeMap<String, String>)>,
     index: HashMap<String, usize>,
@@ -36,7 +37,7 @@ pub(super) struct ParseError {
 pub(super) struct Endless;
 
 /// A value that was looked up.
-#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(super) struct Found<'a> {
     /// The section that it stands in: the one asked for or one above it.
     pub section: &'a str,

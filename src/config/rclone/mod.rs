@@ -53,7 +53,6 @@ pub(super) fn search(environment: &Environment) -> Option<Location> {
 }
 
 /// A file that was read.
-#[derive(Debug)]
 pub(super) struct RcloneConf {
     path: PathBuf,
     ini: Ini,

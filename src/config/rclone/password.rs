@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_OUTPUT: u64 = 64 << 10;
 
 /// Where a password may be had. Nothing is looked at before it is needed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::config) struct PasswordSources {
     /// A command line. It excludes the others, also when its password turns
     /// out wrong.
