@@ -302,7 +302,7 @@ mod tests {
     async fn a_renamed_file_has_its_new_name_whatever_listings_know() {
         let mut state = State::default();
         let now = Clock::virtual_time().moment();
-        let mut list = |state: &mut State, name: &str| {
+        let list = |state: &mut State, name: &str| {
             let content = Content::new(Vec::new(), vec![file(name)]);
             state.merge(1, content, now, now, 100)
         };
