@@ -93,11 +93,11 @@ async fn main() -> ExitCode {
         }
         Command::Emulator(args) => match log(cli.log) {
             Ok(()) => finish(pluton_fichier::emulator::run(args).await),
-            Err(problem) => fail(&[problem]),
+            Err(problem) => wrong_usage(&problem),
         },
         Command::Client(command) => match log(cli.log) {
             Ok(()) => cli::run(command).await,
-            Err(problem) => fail(&[problem]),
+            Err(problem) => wrong_usage(&problem),
         },
     }
 }
@@ -114,6 +114,11 @@ fn fail(problems: &[String]) -> ExitCode {
         eprintln!("error: {problem}");
     }
     ExitCode::FAILURE
+}
+
+fn wrong_usage(problem: &str) -> ExitCode {
+    eprintln!("error: {problem}");
+    ExitCode::from(2)
 }
 
 /// What is configured goes to stdout, what is wrong with it to stderr.

@@ -90,7 +90,9 @@ impl SecretFiles {
             }
             _ => format!("cannot read the {what} file {}: {error}", path.display()),
         });
-        warn_if_readable(path, notes);
+        if secret.as_ref().is_ok_and(|secret| !secret.is_empty()) {
+            warn_if_readable(path, notes);
+        }
         self.read.insert(path.to_owned(), secret.clone());
         secret
     }

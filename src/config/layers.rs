@@ -112,7 +112,7 @@ impl<'a> Layers<'a> {
         match texts.iter().map(|text| parse(text)).collect() {
             Ok(values) => Some((values, source)),
             Err(error) => {
-                self.notes.problem(complaint(&source, name, &error));
+                self.notes.problem(source.complaint(name, &error));
                 None
             }
         }
@@ -147,13 +147,5 @@ impl<'a> Layers<'a> {
             return Some((self.toml.as_ref()?.relative(text), source));
         }
         self.find(name, flag, path)
-    }
-}
-
-/// A message about a value. Flags and variables say by themselves what it is.
-pub(super) fn complaint(source: &Source, name: &str, error: &str) -> String {
-    match source.is_toml() {
-        true => format!("{}: {name}: {error}", source.place()),
-        false => format!("{source}: {error}"),
     }
 }

@@ -30,69 +30,88 @@ fn push_once(list: &mut Vec<String>, text: String) {
 /// Where a value comes from: a flag, a variable, a file and the section in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
+    kind: Kind,
     shown: String,
-    /// More precise than what is shown.
+    /// For messages, where that is more precise than what is shown.
     place: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A flag or variable, which says itself what the value is for.
+    Speaking,
+    Toml,
+    Conf,
+    Other,
+}
+
 impl Source {
-    fn new(shown: impl Into<String>) -> Self {
+    fn new(kind: Kind, shown: impl Into<String>) -> Self {
         Self {
+            kind,
             shown: shown.into(),
             place: None,
         }
     }
 
     pub(super) fn flag(name: &str) -> Self {
-        Self::new(format!("--{}", name.replace('_', "-")))
+        Self::new(Kind::Speaking, format!("--{}", name.replace('_', "-")))
     }
 
     pub(super) fn variable(name: &str) -> Self {
-        Self::new(name)
+        Self::new(Kind::Speaking, name)
     }
 
-    /// A section of a file.
+    /// A section of `rclone.conf`.
     pub(super) fn section(path: &Path, section: &str) -> Self {
-        Self::new(format!("{}:{section}", path.display()))
+        Self::new(Kind::Conf, format!("{}:{section}", path.display()))
     }
 
     /// A key of a TOML file, perhaps below a table.
     pub(super) fn toml(path: &Path, table: Option<&str>, line: usize) -> Self {
-        let path_shown = path.display();
+        let path = path.display();
+        let shown = match table {
+            Some(table) => format!("{path}:{table}"),
+            None => path.to_string(),
+        };
         Self {
-            shown: match table {
-                Some(table) => format!("{path_shown}:{table}"),
-                None => path_shown.to_string(),
-            },
-            place: Some(format!("{path_shown}:{line}")),
+            place: Some(format!("{path}:{line}")),
+            ..Self::new(Kind::Toml, shown)
         }
     }
 
     pub(super) fn default() -> Self {
-        Self::new("default")
+        Self::new(Kind::Other, "default")
     }
 
     /// Where rclone looks for its configuration.
     pub(super) fn searched() -> Self {
-        Self::new("found where rclone looks")
+        Self::new(Kind::Other, "found where rclone looks")
     }
 
     /// The value stands in a file that this one names.
     pub(super) fn naming(&self, path: &Path) -> Self {
         Self {
             shown: format!("{self} ({})", path.display()),
-            place: self.place.clone(),
+            ..self.clone()
         }
     }
 
-    /// Whether it is a key of the TOML file.
     pub(super) fn is_toml(&self) -> bool {
-        self.place.is_some()
+        self.kind == Kind::Toml
     }
 
     /// For messages about the value.
     pub(super) fn place(&self) -> &str {
         self.place.as_deref().unwrap_or(&self.shown)
+    }
+
+    /// A message about the value of a setting or option.
+    pub(super) fn complaint(&self, name: &str, error: &str) -> String {
+        match self.kind {
+            Kind::Speaking | Kind::Other => format!("{}: {error}", self.place()),
+            Kind::Toml | Kind::Conf => format!("{}: {name}: {error}", self.place()),
+        }
     }
 }
 

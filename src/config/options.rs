@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::args::{PasswordFormat, RemoteArgs};
-use super::layers::{Layers, Sourced, complaint};
+use super::layers::{Layers, Sourced};
 use super::notes::Source;
 use super::rclone::RcloneConf;
 use super::report::RemoteReport;
@@ -197,7 +197,7 @@ impl Options<'_, '_> {
             self.report.option(option, standard, &Source::default());
             return Ok(None);
         };
-        let value = parse(&text).map_err(|error| self.noted(complaint(&source, option, &error)))?;
+        let value = parse(&text).map_err(|error| self.noted(source.complaint(option, &error)))?;
         self.report.option(option, value.clone(), &source);
         Ok(Some(value))
     }
@@ -245,7 +245,7 @@ impl Options<'_, '_> {
                     let layers = &mut *self.layers;
                     let secret = layers.secrets.read(&path, what, &mut layers.notes);
                     let secret =
-                        secret.map_err(|error| self.noted(complaint(&source, &in_file, &error)))?;
+                        secret.map_err(|error| self.noted(source.complaint(&in_file, &error)))?;
                     (secret, source.naming(&path))
                 }
             };
@@ -292,7 +292,7 @@ impl Options<'_, '_> {
             return Err(self.noted(problem));
         };
         let key = ApiKey::new(&text);
-        let key = key.map_err(|error| self.noted(complaint(&source, "api_key", error)))?;
+        let key = key.map_err(|error| self.noted(source.complaint("api_key", error)))?;
         Ok(Some(key))
     }
 
@@ -305,7 +305,7 @@ impl Options<'_, '_> {
         let found = match own {
             Some((text, source)) => match choice(&text) {
                 Ok(format) => Some((format, source)),
-                Err(error) => return Err(self.noted(complaint(&source, NAME, &error))),
+                Err(error) => return Err(self.noted(source.complaint(NAME, &error))),
             },
             None => self.layers.find(NAME, flag, choice),
         };
@@ -326,7 +326,7 @@ impl Options<'_, '_> {
             return Ok(None);
         };
         let candidates = candidates(text, format?)
-            .map_err(|error| self.noted(complaint(&source, option, error)))?;
+            .map_err(|error| self.noted(source.complaint(option, error)))?;
         Ok(Some(Password::new(candidates)))
     }
 }

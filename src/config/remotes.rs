@@ -192,7 +192,7 @@ fn selected(sources: &Sources<'_>, known: Vec<Known>, layers: &mut Layers<'_>) -
     match wanted {
         // Who gives an order for this run means it.
         Some((_, source)) if !source.is_toml() => names,
-        _ => default_first(names, layers),
+        _ => default_first(names, sources.incomplete, layers),
     }
 }
 
@@ -231,7 +231,7 @@ fn unknown(name: &str, source: &Source, known: &[&str]) -> String {
 }
 
 /// The TOML file may name the default.
-fn default_first(mut names: Vec<String>, layers: &mut Layers<'_>) -> Vec<String> {
+fn default_first(mut names: Vec<String>, incomplete: bool, layers: &mut Layers<'_>) -> Vec<String> {
     let Some((item, source)) = layers.item("default") else {
         return names;
     };
@@ -239,6 +239,8 @@ fn default_first(mut names: Vec<String>, layers: &mut Layers<'_>) -> Vec<String>
     layers.report.setting("default", name.clone(), &source);
     match names.iter().position(|known| *known == name) {
         Some(place) => names[..=place].rotate_right(1),
+        // What is wrong with the others was told.
+        None if incomplete || names.is_empty() => {}
         None => {
             let known: Vec<_> = names.iter().map(String::as_str).collect();
             let problem = unknown(&name, &source, &known);

@@ -335,11 +335,11 @@ async fn rclone_files() {
         ),
         (
             b"[a]\ntype = fichier\napi_key = A\ncdn = maybe\n".to_vec(),
-            "~/conf:a: \"maybe\" is neither true nor false",
+            "~/conf:a: cdn: \"maybe\" is neither true nor false",
         ),
         (
             b"[a]\ntype = fichier\napi_key = A\nencoding = dollar\n".to_vec(),
-            "~/conf:a: bad encoding \"dollar\": expected a comma-separated list of numbers or None, Raw, Slash",
+            "~/conf:a: encoding: bad encoding \"dollar\": expected a comma-separated list of numbers or None, Raw, Slash",
         ),
         (utf16, "~/conf is a text in UTF-16; save it as UTF-8"),
         (

@@ -17,6 +17,7 @@ pub(super) fn hex(digits: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(digit).collect()
 }
 
+mod any_input;
 mod bad_input;
 mod options;
 mod rclone_vectors;

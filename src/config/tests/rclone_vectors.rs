@@ -56,7 +56,7 @@ fn check_key(case: &Value, expected: &Value, got: Result<RemoteConfig, Vec<Strin
             assert_eq!(problems.len(), 1, "{what}: {problems:?}");
             // Of cdn there is only one way to be wrong; else the remote is unknown.
             let word = match expected["error"].as_str().unwrap().contains("cdn") {
-                true => "rclone.conf:fich: \"",
+                true => "rclone.conf:fich: cdn: \"",
                 false => "no ",
             };
             assert!(problems[0].contains(word), "{what}: {problems:?}");
