@@ -119,14 +119,15 @@ impl Remote {
         };
         let parent_id = match self.folder_id(scope, &parent, staleness).await {
             Ok(id) => id,
-            // Below a missing directory there is nothing.
-            Err(error) if error.reason() == Reason::DirectoryNotFound => {
+            // Below a missing directory there is nothing. A shared folder is
+            // not missing but wrongly configured.
+            Err(error) if error.reason() == Reason::DirectoryNotFound && !self.is_read_only() => {
                 return Ok((Found::Nothing, self.account.clock.moment()));
             }
             Err(error) => return Err(error),
         };
         let snapshot = match self.snapshot(scope, parent_id, staleness).await {
-            Err(error) if error.reason() == Reason::DirectoryNotFound => {
+            Err(error) if error.reason() == Reason::DirectoryNotFound && !self.is_read_only() => {
                 return Ok((Found::Nothing, self.account.clock.moment()));
             }
             snapshot => snapshot.at_path(path)?,
@@ -205,7 +206,9 @@ impl Remote {
         let entry = match found {
             Found::Root => Entry::root(),
             Found::Folder(folder) => Entry::directory(path.clone(), &folder),
-            Found::Files { files, .. } => Entry::file(path.clone(), &files[0], files.len()),
+            Found::Files { files, .. } => {
+                self.file_entry(path.clone(), &files[0], files.len()).await
+            }
             Found::Nothing => {
                 return Err(Error::new(
                     Reason::FileNotFound,

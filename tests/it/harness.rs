@@ -69,6 +69,7 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
         spool_bytes: 1 << 30,
         uploads: UploadLimits::default(),
         downloads: 16,
+        record_hashes: "sha256,md5".parse().unwrap(),
         limits: Limits::default(),
         shutdown_grace: Duration::from_secs(5),
     };
