@@ -117,17 +117,20 @@ impl Remote {
         let Some((parent, name)) = path.split() else {
             return Ok((Found::Root, self.account.clock.moment()));
         };
+        if self.is_read_only() {
+            // One that is unknown is no reason to call its files missing.
+            self.snapshot(scope, ROOT, staleness).await?;
+        }
         let parent_id = match self.folder_id(scope, &parent, staleness).await {
             Ok(id) => id,
-            // Below a missing directory there is nothing. A shared folder is
-            // not missing but wrongly configured.
-            Err(error) if error.reason() == Reason::DirectoryNotFound && !self.is_read_only() => {
+            // Below a missing directory there is nothing.
+            Err(error) if error.reason() == Reason::DirectoryNotFound => {
                 return Ok((Found::Nothing, self.account.clock.moment()));
             }
             Err(error) => return Err(error),
         };
         let snapshot = match self.snapshot(scope, parent_id, staleness).await {
-            Err(error) if error.reason() == Reason::DirectoryNotFound && !self.is_read_only() => {
+            Err(error) if error.reason() == Reason::DirectoryNotFound => {
                 return Ok((Found::Nothing, self.account.clock.moment()));
             }
             snapshot => snapshot.at_path(path)?,
