@@ -348,6 +348,18 @@ impl Content {
         self.files.records.iter()
     }
 
+    /// The file with this URL.
+    pub fn file(&self, url: &str) -> Option<&FileRecord> {
+        let at = self.files.position(url)?;
+        self.files.records.get(at as usize)
+    }
+
+    /// The sub-folder with this id.
+    pub fn folder(&self, id: i64) -> Option<&FolderRecord> {
+        let at = self.folders.position(&id)?;
+        self.folders.records.get(at as usize)
+    }
+
     /// Whether there is a file with this URL.
     pub fn has_file(&self, url: &str) -> bool {
         self.files.position(url).is_some()

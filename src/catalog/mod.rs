@@ -119,6 +119,10 @@ impl Catalog {
         if store.was_set_aside() {
             source.restore_unknown();
         }
+        if store.has_crashed() {
+            // Its last calls may not have been noted.
+            source.restore_calls();
+        }
         for (folder, at) in store.listed_since(clock.now() - Duration::from_secs(60)) {
             source.restore_listing(folder, clock.age(Moment::remembered(at)));
         }

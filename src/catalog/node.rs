@@ -1,6 +1,6 @@
 //! The folders in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,13 +24,28 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Whether a listing shows the addition. Then it needs no help any more; a
+    /// Whether a listing shows the addition, under its name: one that does not
+    /// know a rename yet shows the old one. Then it needs no help any more; a
     /// removal stands for its whole time, because another listing may be older.
     fn is_shown(&self, content: &Content) -> bool {
         match self {
-            Self::FileAdded(file) => content.has_file(&file.url),
-            Self::FolderAdded(folder) => content.has_folder(folder.id),
+            Self::FileAdded(file) => content
+                .file(&file.url)
+                .is_some_and(|shown| shown.name == file.name),
+            Self::FolderAdded(folder) => content
+                .folder(folder.id)
+                .is_some_and(|shown| shown.name == folder.name),
             Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
+        }
+    }
+
+    /// What it is about.
+    fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::FileAdded(file) => Subject::File(&file.url),
+            Self::FileRemoved(url) => Subject::File(url),
+            Self::FolderAdded(folder) => Subject::Folder(folder.id),
+            Self::FolderRemoved(id) => Subject::Folder(*id),
         }
     }
 
@@ -42,6 +57,25 @@ impl Change {
             Self::FolderRemoved(id) => content.remove_folder(*id),
         }
     }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Subject<'a> {
+    File(&'a str),
+    Folder(i64),
+}
+
+/// Of several changes of one file or folder the last counts: what was renamed
+/// was removed under its old name, and is not gone.
+fn keep_latest(changes: &mut Vec<(Instant, Change)>) {
+    let mut seen = HashSet::with_capacity(changes.len());
+    let mut is_latest: Vec<bool> = changes
+        .iter()
+        .rev()
+        .map(|(_, change)| seen.insert(change.subject()))
+        .collect();
+    // Asked for in the order of the changes.
+    changes.retain(|_| is_latest.pop().unwrap_or(true));
 }
 
 /// One folder.
@@ -162,6 +196,7 @@ impl State {
         let node = self.nodes.entry(id).or_default();
         let before = node.entries();
         node.forget_old_changes();
+        keep_latest(&mut node.changes);
         node.changes
             .retain(|(_, change)| !change.is_shown(&content));
         for (_, change) in &node.changes {
@@ -235,5 +270,51 @@ impl State {
             }
             self.forget(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::{Mask, NameCodec};
+
+    fn file(name: &str) -> FileRecord {
+        FileRecord {
+            url: "u".into(),
+            name: name.into(),
+            size: 1,
+            time: None,
+            whirlpool: None,
+            content_type: "".into(),
+            password: false,
+            acl: false,
+            cdn: false,
+        }
+    }
+
+    fn names(snapshot: &Snapshot) -> Vec<&str> {
+        let mut names: Vec<_> = snapshot.content.files().map(|file| &*file.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renamed_file_has_its_new_name_whatever_listings_know() {
+        let mut state = State::default();
+        let now = Clock::virtual_time().moment();
+        let list = |state: &mut State, name: &str| {
+            let content = Content::new(Vec::new(), vec![file(name)]);
+            state.merge(1, content, now, now, 100)
+        };
+        list(&mut state, "old");
+        state.change(1, Change::FileRemoved("u".into()));
+        state.change(1, Change::FileAdded(file("new")));
+        assert_eq!(names(&list(&mut state, "old")), ["new"]);
+        assert_eq!(names(&list(&mut state, "new")), ["new"]);
+        // Now 1Fichier knows it: what it tells later counts again.
+        assert_eq!(names(&list(&mut state, "newer")), ["newer"]);
+        let codec = NameCodec::new(Mask::FICHIER);
+        let known = state.nodes[&1].known.as_ref().unwrap();
+        assert_eq!(known.content.find_files(codec, "newer").len(), 1);
     }
 }

@@ -43,6 +43,14 @@ impl Source {
         self.budget().restore_unknown();
     }
 
+    /// An earlier run called a moment ago.
+    pub(super) fn restore_calls(&self) {
+        match self {
+            Self::Account(client) => client.budget().restore_calls(),
+            Self::Shared(shared) => shared.restore_calls(),
+        }
+    }
+
     /// An earlier run listed the folder.
     pub(super) fn restore_listing(&self, folder: i64, age: Duration) {
         match self {

@@ -113,6 +113,7 @@ pub struct Store {
     set_aside: bool,
     /// Spares looking for what was never recorded.
     has_checksums: AtomicBool,
+    crashed: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -161,6 +162,10 @@ impl Store {
                 .map_err(failed)?;
         }
         migrate(&writer).map_err(failed)?;
+        // Told only by a run that wrote all that it had to write.
+        let closed = writer
+            .execute("DELETE FROM meta WHERE name = 'closed'", [])
+            .map_err(failed)?;
         writer.execute_batch(settings).map_err(failed)?;
         let reader = open(path).map_err(failed)?;
         let has_checksums = checksums::exist(&reader).map_err(failed)?;
@@ -181,12 +186,18 @@ impl Store {
             writer: Some(thread),
             set_aside: is_aside,
             has_checksums: has_checksums.into(),
+            crashed: fresh.is_some() && closed == 0,
         })
     }
 
     /// Whether an older database could not be used.
     pub(super) fn was_set_aside(&self) -> bool {
         self.set_aside
+    }
+
+    /// Whether the last run ended before it had written everything.
+    pub(super) fn has_crashed(&self) -> bool {
+        self.crashed
     }
 
     /// Why nothing is written any more; `None` when all is well.
@@ -403,6 +414,10 @@ fn write_all(
                 let _ = done.send(());
             }
         }
+    }
+    if lock(problem).is_none() {
+        // Without it the next start is only more careful.
+        let _ = connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 1)", []);
     }
 }
 

@@ -151,6 +151,12 @@ impl SharedFolder {
         self.pages.restore_listing(self.id.number(), age);
     }
 
+    /// An earlier run asked for a page or a file a moment ago.
+    pub fn restore_calls(&self) {
+        self.pages.restore_calls();
+        self.client.budget().restore_calls();
+    }
+
     /// All files of the folder. No dates, checksums or types are told.
     ///
     /// # Errors

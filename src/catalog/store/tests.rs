@@ -178,3 +178,18 @@ async fn a_database_of_the_layout_before_keeps_what_it_holds() {
     let recorded = vec![vec![sum(Algorithm::Sha256)], Vec::new()];
     assert_eq!(store.checksums(keys()).await, Some(recorded));
 }
+
+#[tokio::test]
+async fn a_run_that_did_not_end_in_good_order_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    let store = Store::open(&path, "account").unwrap();
+    assert!(!store.has_crashed(), "there was none before");
+    drop(store);
+    let store = Store::open(&path, "account").unwrap();
+    assert!(!store.has_crashed());
+    // As a killed process leaves it.
+    std::mem::forget(store);
+    let store = Store::open(&path, "account").unwrap();
+    assert!(store.has_crashed());
+}
