@@ -364,6 +364,11 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
 fn is_refusal(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::NotFound | Kind::Refused | Kind::Access | Kind::NoChange
+        Kind::NotFound
+            | Kind::Refused
+            | Kind::Access
+            | Kind::Password
+            | Kind::WrongPassword
+            | Kind::NoChange
     )
 }

@@ -8,6 +8,7 @@ use clap::{Args, Command, ValueEnum};
 use super::Listen;
 use super::schema::variable;
 use super::values::{checked, connections, group_files, number, switch, whole};
+use crate::checksum::Algorithms;
 use crate::encoding::Mask;
 
 /// What is logged, by every command.
@@ -179,6 +180,11 @@ pub struct ServerArgs {
     /// Connections to download servers at once [default: 16].
     #[arg(long, value_name = "N", value_parser = connections)]
     pub downloads: Option<u16>,
+
+    /// Checksums that are computed of every upload beside Whirlpool, and remembered: sha256, md5,
+    /// sha1, blake3, crc32c, or none [default: sha256,md5].
+    #[arg(long, value_name = "LIST")]
+    pub record_hashes: Option<Algorithms>,
 
     /// Calls a second to the API; 0 removes every limit and is for emulators only [default: 3].
     #[arg(long, value_name = "N", value_parser = number)]

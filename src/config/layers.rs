@@ -67,9 +67,10 @@ impl<'a> Layers<'a> {
         flag: Option<T>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Sourced<T>> {
-        let texts = |text: Sourced<String>| (vec![text.0], text.1);
         let flag = flag.map(|value| vec![value]);
-        let (mut values, source) = self.find_all(name, flag, texts, parse)?;
+        // A list may be a value of its own kind.
+        let whole = |texts: Vec<String>| vec![texts.join(",")];
+        let (mut values, source) = self.find_all(name, flag, whole, parse)?;
         Some((values.pop()?, source))
     }
 
@@ -80,36 +81,28 @@ impl<'a> Layers<'a> {
         flag: Vec<T>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Sourced<Vec<T>>> {
-        let texts = |(text, source): Sourced<String>| {
-            let texts = text.split(',').map(str::to_owned).collect();
-            (texts, source)
-        };
-        self.find_all(
-            name,
-            Some(flag).filter(|flag| !flag.is_empty()),
-            texts,
-            parse,
-        )
+        let flag = Some(flag).filter(|flag| !flag.is_empty());
+        self.find_all(name, flag, |texts| texts, parse)
     }
 
     fn find_all<T>(
         &mut self,
         name: &str,
         flag: Option<Vec<T>>,
-        split: impl Fn(Sourced<String>) -> Sourced<Vec<String>>,
+        arrange: impl Fn(Vec<String>) -> Vec<String>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Sourced<Vec<T>>> {
         if let Some(values) = flag {
             return Some((values, Source::flag(name)));
         }
         let (texts, source) = match self.variable(&variable(name)) {
-            Some(text) => split(text),
+            Some((text, source)) => (text.split(',').map(str::to_owned).collect(), source),
             None => {
                 let (item, source) = self.item(name)?;
                 (item.texts.clone(), source)
             }
         };
-        match texts.iter().map(|text| parse(text)).collect() {
+        match arrange(texts).iter().map(|text| parse(text)).collect() {
             Ok(values) => Some((values, source)),
             Err(error) => {
                 self.notes.problem(source.complaint(name, &error));

@@ -35,6 +35,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::checksum::Algorithms;
 use crate::clock::Clock;
 use crate::encoding::Mask;
 use crate::fichier::{ApiKey, Hosts, Limits, Password};
@@ -120,6 +121,8 @@ pub struct Config {
     pub uploads: UploadLimits,
     /// Connections to download servers.
     pub downloads: usize,
+    /// Checksums that are computed and recorded beside Whirlpool.
+    pub record_hashes: Algorithms,
     /// The request budget.
     pub limits: Limits,
     /// How long transfers may go on after SIGTERM.

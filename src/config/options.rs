@@ -14,7 +14,7 @@ use super::schema::{TYPE, variable};
 use super::values::{choice, parsed, switch};
 use super::{RemoteConfig, obscure};
 use crate::encoding::Mask;
-use crate::fichier::{ApiKey, Password};
+use crate::fichier::{ApiKey, Password, ShareId};
 
 /// Where the options of a remote may stand.
 pub(super) struct Remote<'a> {
@@ -341,12 +341,10 @@ fn standard(option: &str) -> Value {
 }
 
 fn folder_id(text: &str) -> Result<String, String> {
-    if text.contains(['/', '?', '#', '&', ' ']) {
-        return Err(format!(
-            "{text:?} is not the id of a folder: give only what follows /dir/ in its URL"
-        ));
+    if !text.trim().is_empty() {
+        ShareId::new(text)?;
     }
-    Ok(text.to_owned())
+    Ok(text.trim().to_owned())
 }
 
 /// What a password may mean, the likeliest first [rclone-compat §1.6].

@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::notes::Source;
+use crate::checksum::Algorithms;
 use crate::encoding::Mask;
 
 /// Every setting and option.
@@ -128,6 +129,12 @@ impl fmt::Display for Shown {
 impl From<Mask> for Value {
     fn from(mask: Mask) -> Self {
         mask.to_string().into()
+    }
+}
+
+impl From<Algorithms> for Value {
+    fn from(algorithms: Algorithms) -> Self {
+        algorithms.to_string().into()
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) const SETTINGS: &[(&str, Form)] = &[
     ("upload_group_files", Form::Number),
     ("stream_from", Form::Number),
     ("downloads", Form::Number),
+    ("record_hashes", Form::List),
     ("calls_per_second", Form::Number),
     ("shutdown_grace", Form::Number),
     ("insecure", Form::Switch),

@@ -8,6 +8,7 @@ use super::layers::Layers;
 use super::notes::Source;
 use super::values::{connections, group_files, number, parsed, switch, whole};
 use super::{API_URL, Config, Listen, RemoteConfig, Upstream};
+use crate::checksum::{Algorithm, Algorithms};
 use crate::clock::Clock;
 use crate::fichier::{Hosts, Limits};
 use crate::transfer::UploadLimits;
@@ -27,6 +28,7 @@ pub(super) struct Server {
     spool_bytes: u64,
     uploads: UploadLimits,
     downloads: u16,
+    record_hashes: Algorithms,
     rate: f64,
     shutdown_grace: u64,
 }
@@ -68,6 +70,12 @@ impl Server {
                 stream_from: layers.setting("stream_from", args.stream_from, whole, 16 << 20),
             },
             downloads: layers.setting("downloads", args.downloads, connections, 16),
+            record_hashes: layers.setting(
+                "record_hashes",
+                args.record_hashes,
+                parsed,
+                record_hashes(),
+            ),
             rate,
             shutdown_grace: layers.setting("shutdown_grace", args.shutdown_grace, whole, 30),
         }
@@ -93,11 +101,16 @@ impl Server {
             spool_bytes: self.spool_bytes,
             uploads: self.uploads,
             downloads: self.downloads.into(),
+            record_hashes: self.record_hashes,
             limits,
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
             clock: Clock::system(),
         })
     }
+}
+
+fn record_hashes() -> Algorithms {
+    Algorithms::new([Algorithm::Sha256, Algorithm::Md5])
 }
 
 fn listen(flag: Vec<Listen>, insecure: bool, layers: &mut Layers<'_>) -> Vec<Listen> {

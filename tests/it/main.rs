@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod account;
 mod bad_input;
 mod batches;
 mod behind_our_back;
@@ -18,7 +19,10 @@ mod faults;
 mod harness;
 mod large_folders;
 mod operations;
+mod passwords;
 mod persistence;
+mod recorded;
+mod shared_folders;
 mod streams;
 mod tokens;
 mod upstream_matrix;

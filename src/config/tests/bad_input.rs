@@ -33,8 +33,8 @@ async fn flags() {
             "cannot read the file password file /: Is a directory",
         ),
         (
-            &["--shared-folder", "https://1fichier.com/dir/abc"],
-            "give only what follows /dir/",
+            &["--shared-folder", "https://example.com/dir/abc"],
+            "is no shared folder: give what follows /dir/",
         ),
         (
             &["--config", "/nonexistent"],
@@ -67,6 +67,7 @@ fn flags_that_clap_refuses() {
         (&["--encoding", "x"], "None, Raw, Slash, LtGt"),
         (&["--cdn=maybe"], "neither true nor false"),
         (&["--uploads", "31"], "from 1 to 30"),
+        (&["--record-hashes", "sha256,crc"], "none of whirlpool"),
         (&["--password-format", "x"], "auto, plain, obscured"),
         (
             &["--emulator", "--api-url", "http://127.0.0.1/v1"],

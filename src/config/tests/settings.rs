@@ -62,6 +62,7 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("stream_from", "6", "6"),
     ("downloads", "7", "7"),
     ("calls_per_second", "0.5", "0.5"),
+    ("record_hashes", "sha1,md5", "[\"sha1\", \"md5\"]"),
     ("shutdown_grace", "8", "8"),
     ("log", "debug", "\"debug\""),
     ("log_format", "json", "\"json\""),
@@ -85,6 +86,7 @@ fn check(loaded: Loaded) {
     assert_eq!(config.uploads.group_files, 5);
     assert_eq!(config.uploads.stream_from, 6);
     assert_eq!(config.downloads, 7);
+    assert_eq!(config.record_hashes, "md5,sha1".parse().unwrap());
     assert_eq!(config.limits.calls_per_second, Some(0.5));
     assert_eq!(config.shutdown_grace, Duration::from_secs(8));
 }
@@ -119,6 +121,13 @@ async fn the_same_settings_from_flags_variables_and_a_file() {
         place.config(&["--uploads", "12"]).await.uploads.connections,
         12
     );
+}
+
+#[tokio::test]
+async fn a_comma_in_an_element_of_a_list_is_part_of_it() {
+    let place = keyed().file("toml", "grpc_listen = [\"unix:/a,b\"]");
+    let config = place.config(&["--config", "~/toml"]).await;
+    assert_eq!(config.grpc_listen, [Listen::Unix("/a,b".into())]);
 }
 
 #[tokio::test]
@@ -213,7 +222,7 @@ async fn the_help_tells_the_defaults() {
         assert_eq!(rest.split(']').next().unwrap(), value, "{name}");
         told += 1;
     }
-    assert_eq!(told, 13);
+    assert_eq!(told, 14);
 }
 
 #[tokio::test]
@@ -256,6 +265,7 @@ settings
   upload_group_files = 500  (default)
   stream_from = 16777216  (default)
   downloads = 7  (PLUTON_FICHIER_DOWNLOADS)
+  record_hashes = sha256,md5  (default)
   shutdown_grace = 30  (default)
   rclone_config = ~/conf  (~/toml)
   password_command = echo …  (~/toml)
