@@ -5,6 +5,8 @@ mod body;
 mod budget;
 mod download;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hosts;
 mod lenient;
 mod listing;
@@ -434,25 +436,32 @@ impl Client {
             .map_err(|error| Error::transport(endpoint, error))?;
         let status = response.status().as_u16();
         let answer = read_limited(endpoint, response, MAX_ANSWER).await?;
-        let envelope: Result<Envelope, _> = serde_json::from_slice(&answer);
-        match envelope {
-            Ok(envelope) if envelope.is_refusal() || !(200..300).contains(&status) => {
-                Err(Error::refusal(
-                    endpoint,
-                    status,
-                    envelope.message.0.as_deref().unwrap_or_default(),
-                ))
-            }
-            Ok(_) => Ok(answer),
-            // Perhaps JSON that can be mended, perhaps a page for people.
-            Err(_) => match Error::refusal(endpoint, status, &page_text(&answer)) {
-                error if matches!(error.kind(), Kind::Flood | Kind::Banned | Kind::Server) => {
-                    Err(error)
-                }
-                error if status == 401 => Err(error),
-                _ => Ok(answer),
-            },
+        accept(endpoint, status, &answer)?;
+        Ok(answer)
+    }
+}
+
+/// Whether an answer is one, and no refusal: the status alone does not tell
+/// ([API §1]).
+fn accept(endpoint: &'static str, status: u16, answer: &[u8]) -> Result<(), Error> {
+    let envelope: Result<Envelope, _> = serde_json::from_slice(answer);
+    match envelope {
+        Ok(envelope) if envelope.is_refusal() || !(200..300).contains(&status) => {
+            Err(Error::refusal(
+                endpoint,
+                status,
+                envelope.message.0.as_deref().unwrap_or_default(),
+            ))
         }
+        Ok(_) => Ok(()),
+        // Perhaps JSON that can be mended, perhaps a page for people.
+        Err(_) => match Error::refusal(endpoint, status, &page_text(answer)) {
+            error if matches!(error.kind(), Kind::Flood | Kind::Banned | Kind::Server) => {
+                Err(error)
+            }
+            error if status == 401 => Err(error),
+            _ => Ok(()),
+        },
     }
 }
 
