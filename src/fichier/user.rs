@@ -45,7 +45,7 @@ pub struct UserInfo {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct RawUser {
+pub(super) struct RawUser {
     offer: Int,
     subscription_end: Text,
     hot_storage: Int,
