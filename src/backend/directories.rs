@@ -142,7 +142,7 @@ impl Remote {
         let error = match made {
             Ok((id, stored)) if stored == name => {
                 self.account.landings.seen(id, Instant::now());
-                let time = jiff::Timestamp::now().as_second();
+                let time = self.account.time();
                 self.account.catalog.folder_made(
                     parent,
                     FolderRecord {

@@ -10,7 +10,9 @@ mod directories;
 mod entry;
 mod in_use;
 mod landing;
+mod leftovers;
 mod list;
+mod lost;
 mod path;
 mod put;
 mod read;
@@ -90,6 +92,7 @@ pub struct Account {
     locks: Locks,
     in_use: in_use::FoldersInUse,
     landings: landing::Landings,
+    leftovers: leftovers::Leftovers,
     clock: Clock,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
@@ -130,11 +133,20 @@ impl Account {
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
             landings: landing::Landings::default(),
+            leftovers: leftovers::Leftovers::default(),
             clock: settings.clock,
             user: tokio::sync::Mutex::new(user),
             tasks,
             _budget_keeper: budget_keeper,
         }))
+    }
+}
+
+impl Account {
+    /// Seconds since the Unix epoch by the clock that dates stored files.
+    fn time(&self) -> i64 {
+        let own = || crate::clock::to_millis(self.clock.now()) / 1_000;
+        self.client.time().unwrap_or_else(own)
     }
 }
 
@@ -265,23 +277,45 @@ impl fmt::Debug for Locks {
     }
 }
 
+/// The key of what is written to one path, one after the other.
+fn path_key(path: &RemotePath) -> String {
+    format!("put {path}")
+}
+
 impl Locks {
+    fn get(&self, key: String) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.len() > 1_000 {
+            locks.retain(|_, lock| lock.strong_count() > 0);
+        }
+        match locks.get(&key).and_then(Weak::upgrade) {
+            Some(lock) => lock,
+            None => {
+                let lock = Arc::new(tokio::sync::Mutex::new(()));
+                locks.insert(key, Arc::downgrade(&lock));
+                lock
+            }
+        }
+    }
+
     async fn hold(&self, key: String) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if locks.len() > 1_000 {
-                locks.retain(|_, lock| lock.strong_count() > 0);
-            }
-            match locks.get(&key).and_then(Weak::upgrade) {
-                Some(lock) => lock,
-                None => {
-                    let lock = Arc::new(tokio::sync::Mutex::new(()));
-                    locks.insert(key, Arc::downgrade(&lock));
-                    lock
-                }
-            }
-        };
-        lock.lock_owned().await
+        self.get(key).lock_owned().await
+    }
+
+    /// `None` when somebody holds it.
+    fn try_hold(&self, key: String) -> Option<OwnedMutexGuard<()>> {
+        self.get(key).try_lock_owned().ok()
+    }
+
+    /// Several, in an order that is the same for all who want several.
+    async fn hold_all(&self, mut keys: Vec<String>) -> Vec<OwnedMutexGuard<()>> {
+        keys.sort_unstable();
+        keys.dedup();
+        let mut guards = Vec::with_capacity(keys.len());
+        for key in keys {
+            guards.push(self.hold(key).await);
+        }
+        guards
     }
 }
 

@@ -12,7 +12,7 @@ use super::entry::{Entry, etag};
 use super::in_use::Writing;
 use super::path::RemotePath;
 use super::resolve::Found;
-use super::{AtPath, Remote};
+use super::{AtPath, Remote, path_key};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
@@ -432,7 +432,7 @@ impl PutSession {
             .ok_or_else(|| Error::internal("the root was written"))?;
         // Writes to one path one after the other, so that each sees what the
         // one before it left.
-        let _lock = account.locks.hold(format!("put {path}")).await;
+        let _lock = account.locks.hold(path_key(&path)).await;
         if cancel.is_cancelled() {
             return Err(
                 Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()),
@@ -458,7 +458,8 @@ impl PutSession {
             }
             Ready::Streaming(stream) => stream.commit(expected.clone()).await,
         };
-        let file = record(stored.at_path(&path)?, expected);
+        let mut file = record(stored.at_path(&path)?, expected);
+        remote.stamp(folder, segment, &mut file).await;
         self.made.clear();
         account.catalog.file_added(folder, file.clone());
         // Before anything older goes: it may be the only copy in its place.
@@ -474,10 +475,7 @@ impl PutSession {
                 count = snapshot.content.find_files(remote.codec, segment).len();
             }
         } else {
-            // A failure does not fail the write.
-            if let Err(error) = remote.remove_others(scope, folder, segment, &file).await {
-                tracing::warn!(%path, %error, "an older version of a replaced file stays for now");
-            }
+            remote.remove_older(&path, folder, segment, &file).await;
         }
         let entry = Entry::file(path.clone(), &file, count);
         if let Some((id, _lock)) = self.request.take() {
@@ -514,40 +512,28 @@ fn record(stored: StoredFile, expected: Expected) -> FileRecord {
         url: stored.url.into(),
         name: stored.name.into(),
         size: expected.size,
-        // The listing will tell 1Fichier's own time; until then ours.
-        time: Some(jiff::Timestamp::now().as_second()),
+        time: None,
         whirlpool: Whirlpool::from_hex(&expected.whirlpool),
         content_type: "".into(),
         password: false,
         acl: false,
         cdn: false,
+        order: 0,
     }
 }
 
 impl Remote {
-    /// Removes all other files of a path. The new one is safe already.
-    ///
-    /// # Errors
-    /// When some of them stay: as duplicates, until the next write.
-    pub(super) async fn remove_others(
-        &self,
-        scope: Scope,
-        folder: i64,
-        segment: &str,
-        new: &FileRecord,
-    ) -> Result<()> {
-        let snapshot = self.snapshot(scope, folder, None).await?;
-        let others: Vec<String> = snapshot
-            .content
-            .find_files(self.codec, segment)
-            .into_iter()
-            .filter(|file| file.url != new.url)
-            .map(|file| file.url.to_string())
-            .collect();
-        if others.is_empty() {
-            return Ok(());
-        }
-        let scope = scope.with_priority(Priority::Delete);
-        Ok(self.remove_urls(scope, folder, &others).await?)
+    /// Gives a file that was stored just now its time and number: it is newer
+    /// than all that has its path, whatever clock dated that. Listings will
+    /// tell 1Fichier's own date.
+    pub(super) async fn stamp(&self, folder: i64, segment: &str, file: &mut FileRecord) {
+        let account = &self.account;
+        let known = account.catalog.peek(folder).await;
+        let newest = known.and_then(|known| {
+            let files = known.content.find_files(self.codec, segment);
+            files.first().and_then(|file| file.time)
+        });
+        file.time = newest.max(Some(account.time()));
+        file.order = account.catalog.next_order();
     }
 }

@@ -9,12 +9,14 @@
 mod content;
 mod listing;
 mod node;
+mod order;
 mod store;
 mod walk;
 mod windows;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
+pub use order::newest_first;
 pub use store::Store;
 
 use crate::clock::{Clock, Moment};
@@ -91,6 +94,8 @@ pub struct Catalog {
     store: Store,
     state: Mutex<State>,
     walks: Arc<Semaphore>,
+    /// The number of the next file that is stored.
+    order: AtomicU64,
 }
 
 impl fmt::Debug for Catalog {
@@ -121,14 +126,32 @@ impl Catalog {
                 .budget()
                 .restore_listing(folder, clock.age(Moment::remembered(at)));
         }
-        Ok(Arc::new(Self {
+        let catalog = Self {
             client,
             settings,
             clock,
             store,
             state: Mutex::default(),
             walks: Arc::new(Semaphore::new(WALKS)),
-        }))
+            order: AtomicU64::new(1),
+        };
+        // Each start counts above all that earlier ones have given.
+        const STARTS: &str = "starts";
+        let starts = catalog
+            .fact(STARTS)
+            .and_then(|(_, starts)| starts.parse::<u32>().ok())
+            .map_or(0, |starts| starts.wrapping_add(1) % (1 << 22));
+        catalog.remember_fact(STARTS, starts.to_string(), clock.now());
+        catalog
+            .order
+            .store((u64::from(starts) << 32) + 1, Ordering::Relaxed);
+        Ok(Arc::new(catalog))
+    }
+
+    /// A number for a file that is stored now: larger than those of all files
+    /// stored before, in earlier runs too.
+    pub fn next_order(&self) -> u64 {
+        self.order.fetch_add(1, Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -174,6 +197,16 @@ impl Catalog {
         self.change(folder, Change::FileRemoved(url.into()));
     }
 
+    /// A file has a password now, or none any more.
+    pub fn file_protected(&self, folder: i64, url: &str, password: bool) {
+        self.change(folder, Change::FileProtected(url.into(), password));
+    }
+
+    /// A folder has a password now, or none any more.
+    pub fn folder_protected(&self, parent: i64, id: i64, password: bool) {
+        self.change(parent, Change::FolderProtected(id, password));
+    }
+
     /// A folder was made here. It may have been there, made by another program
     /// since the parent was listed ([API §J2]): that it is empty is known as of
     /// that listing.
@@ -201,6 +234,15 @@ impl Catalog {
     /// A folder was found here that the last listing did not show.
     pub fn folder_found(&self, parent: i64, folder: FolderRecord) {
         self.change(parent, Change::FolderAdded(folder));
+    }
+
+    /// A folder is in another one now, or under another name. What is in it is
+    /// as before.
+    pub fn folder_moved(&self, from: i64, to: i64, folder: FolderRecord) {
+        if from != to {
+            self.change(from, Change::FolderRemoved(folder.id));
+        }
+        self.change(to, Change::FolderAdded(folder));
     }
 
     /// A folder is gone.

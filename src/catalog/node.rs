@@ -1,6 +1,6 @@
 //! The folders in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,16 +21,64 @@ pub(super) enum Change {
     FileRemoved(Box<str>),
     FolderAdded(FolderRecord),
     FolderRemoved(i64),
+    FileProtected(Box<str>, bool),
+    FolderProtected(i64, bool),
+}
+
+/// What a change is about.
+#[derive(PartialEq, Eq, Hash)]
+enum Subject<'a> {
+    File(&'a str),
+    Folder(i64),
 }
 
 impl Change {
-    /// Whether a listing shows the addition. Then it needs no help any more; a
+    fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::FileAdded(file) => Subject::File(&file.url),
+            Self::FileRemoved(url) | Self::FileProtected(url, _) => Subject::File(url),
+            Self::FolderAdded(folder) => Subject::Folder(folder.id),
+            Self::FolderRemoved(id) | Self::FolderProtected(id, _) => Subject::Folder(*id),
+        }
+    }
+
+    /// Whether a listing agrees. Then the change needs no help any more; a
     /// removal stands for its whole time, because another listing may be older.
     fn is_shown(&self, content: &Content) -> bool {
         match self {
-            Self::FileAdded(file) => content.has_file(&file.url),
-            Self::FolderAdded(folder) => content.has_folder(folder.id),
+            Self::FileAdded(file) => content
+                .file(&file.url)
+                .is_some_and(|shown| shown.name == file.name && (shown.password || !file.password)),
+            Self::FolderAdded(folder) => content.folder(folder.id).is_some_and(|shown| {
+                shown.name == folder.name && (shown.password || !folder.password)
+            }),
+            // One that is not there any more was removed by somebody else.
+            Self::FileProtected(url, password) => {
+                let shown = content.file(url);
+                shown.is_none_or(|shown| shown.password == *password)
+            }
+            Self::FolderProtected(id, password) => {
+                let shown = content.folder(*id);
+                shown.is_none_or(|shown| shown.password == *password)
+            }
             Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
+        }
+    }
+
+    /// Makes this a part of an earlier addition of the same thing.
+    fn becomes_part_of(&self, earlier: &mut Self) -> bool {
+        match (self, earlier) {
+            (Self::FileProtected(url, password), Self::FileAdded(file)) if *url == file.url => {
+                file.password = *password;
+                true
+            }
+            (Self::FolderProtected(id, password), Self::FolderAdded(folder))
+                if *id == folder.id =>
+            {
+                folder.password = *password;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -40,8 +88,41 @@ impl Change {
             Self::FileRemoved(url) => content.remove_file(url),
             Self::FolderAdded(folder) => content.add_folder(folder.clone()),
             Self::FolderRemoved(id) => content.remove_folder(*id),
+            Self::FileProtected(url, password) => content.set_file_password(url, *password),
+            Self::FolderProtected(id, password) => content.set_folder_password(*id, *password),
         }
     }
+}
+
+/// Adds a change behind earlier ones.
+fn push(changes: &mut Vec<(Instant, Change)>, at: Instant, change: Change) {
+    let is_part = matches!(
+        change,
+        Change::FileProtected(..) | Change::FolderProtected(..)
+    ) && changes
+        .iter_mut()
+        .rev()
+        .any(|(_, earlier)| change.becomes_part_of(earlier));
+    if !is_part {
+        changes.push((at, change));
+    }
+}
+
+/// Of several changes of one thing the last counts: what was removed and came
+/// back, or was renamed where it is, is there.
+fn keep_last(changes: &mut Vec<(Instant, Change)>) {
+    let last: Vec<bool> = {
+        let mut seen = HashSet::new();
+        let mut last: Vec<_> = changes
+            .iter()
+            .rev()
+            .map(|(_, change)| seen.insert(change.subject()))
+            .collect();
+        last.reverse();
+        last
+    };
+    let mut last = last.into_iter();
+    changes.retain(|_| last.next().unwrap_or(true));
 }
 
 /// One folder.
@@ -82,6 +163,18 @@ impl Node {
         self.changes.retain(|(at, _)| *at + GRACE > end);
     }
 
+    /// Listings do not tell in which order this server stored its files.
+    fn keep_order(&self, content: &mut Content) {
+        let known = self.known.iter().flat_map(|known| known.content.files());
+        let added = self.changes().filter_map(|change| match change {
+            Change::FileAdded(file) => Some(file),
+            _ => None,
+        });
+        for file in known.chain(added).filter(|file| file.order > 0) {
+            content.set_order(&file.url, file.order);
+        }
+    }
+
     fn entries(&self) -> usize {
         self.known.as_ref().map_or(0, |known| known.content.len())
     }
@@ -118,7 +211,7 @@ impl State {
             return;
         }
         let now = Instant::now();
-        let mut changes: Vec<_> = remembered
+        let remembered_changes: Vec<_> = remembered
             .changes
             .into_iter()
             .filter_map(|(at, change)| {
@@ -132,8 +225,10 @@ impl State {
                 (age < GRACE).then(|| (now.checked_sub(age).unwrap_or(now), change))
             })
             .collect();
-        changes.append(&mut node.changes);
-        node.changes = changes;
+        let later = std::mem::take(&mut node.changes);
+        for (at, change) in remembered_changes.into_iter().chain(later) {
+            push(&mut node.changes, at, change);
+        }
         if node.known.is_none()
             && let Some((mut content, as_of, listed)) = remembered.content
         {
@@ -161,7 +256,9 @@ impl State {
     ) -> Snapshot {
         let node = self.nodes.entry(id).or_default();
         let before = node.entries();
+        node.keep_order(&mut content);
         node.forget_old_changes();
+        keep_last(&mut node.changes);
         node.changes
             .retain(|(_, change)| !change.is_shown(&content));
         for (_, change) in &node.changes {
@@ -200,7 +297,7 @@ impl State {
             change.apply(Arc::make_mut(&mut known.content));
         }
         let after = node.entries();
-        node.changes.push((Instant::now(), change));
+        push(&mut node.changes, Instant::now(), change);
         if node.changes.len().is_multiple_of(1_000) {
             node.forget_old_changes();
         }

@@ -7,6 +7,7 @@ mod download;
 mod error;
 mod hosts;
 mod lenient;
+mod links;
 mod listing;
 mod model;
 mod secret;
@@ -18,6 +19,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use reqwest::header::{self, HeaderMap};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -89,6 +91,8 @@ pub struct Client {
     lists_in_two: AtomicBool,
     /// By endpoint: refusals that are of the account and not of one file.
     refusals: Mutex<HashMap<&'static str, (Instant, Error)>>,
+    /// What 1Fichier's clock showed in its last answer, and when that was.
+    time: Mutex<Option<(Instant, i64)>>,
 }
 
 impl Client {
@@ -120,7 +124,26 @@ impl Client {
             budget: Budget::new(limits),
             lists_in_two: AtomicBool::new(false),
             refusals: Mutex::default(),
+            time: Mutex::default(),
         })
+    }
+
+    /// The time of day by 1Fichier's clock, in seconds since the Unix epoch;
+    /// `None` before its first answer.
+    pub fn time(&self) -> Option<i64> {
+        let time = *self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, seconds) = time?;
+        Some(seconds.saturating_add_unsigned(at.elapsed().as_secs()))
+    }
+
+    fn note_time(&self, headers: &HeaderMap) {
+        let date = headers
+            .get(header::DATE)
+            .and_then(|date| date.to_str().ok());
+        if let Some(seconds) = date.and_then(time::http_date) {
+            let now = Some((Instant::now(), seconds));
+            *self.time.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        }
     }
 
     /// The request budget, for display.
@@ -194,8 +217,8 @@ impl Client {
         rename: Option<&str>,
     ) -> Result<Batch, Error> {
         let body = json!({"urls": urls, "destination_folder_id": destination});
-        self.relocate(turn.into(), "file/mv", body, urls, rename)
-            .await
+        let raw = self.relocate(turn.into(), "file/mv", body, rename).await?;
+        Ok(raw.check_moved(urls))
     }
 
     /// Copies files to a folder; at most [`BATCH`] of them. A new name is for
@@ -208,8 +231,8 @@ impl Client {
         rename: Option<&str>,
     ) -> Result<Batch, Error> {
         let body = json!({"urls": urls, "folder_id": destination});
-        self.relocate(turn.into(), "file/cp", body, urls, rename)
-            .await
+        let raw = self.relocate(turn.into(), "file/cp", body, rename).await?;
+        Ok(raw.check_copied(urls))
     }
 
     async fn relocate(
@@ -217,27 +240,52 @@ impl Client {
         turn: Turn,
         endpoint: &'static str,
         mut body: Value,
-        urls: &[String],
         rename: Option<&str>,
-    ) -> Result<Batch, Error> {
+    ) -> Result<RawBatch, Error> {
         if let Some(name) = rename {
             body["rename"] = name.into();
         }
-        let raw: RawBatch = self
-            .call(turn, Rule::Call, endpoint, &body, Repeat::Unsafe)
-            .await?;
-        Ok(raw.check(urls))
+        self.call(turn, Rule::Call, endpoint, &body, Repeat::Unsafe)
+            .await
     }
 
-    /// Gives a file a new name in its folder; returns its URL afterwards.
-    pub async fn rename_file(&self, scope: Scope, url: &str, name: &str) -> Result<String, Error> {
-        const ENDPOINT: &str = "file/rename";
-        let body = json!({"urls": [{"url": url, "filename": name}]});
-        let raw: RawBatch = self
-            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe)
+    /// Moves a folder to another one, or gives it a new name where it is: not
+    /// both, as with a name 1Fichier may ignore the destination, and without a
+    /// destination it may take the root ([API §17]).
+    pub async fn move_folder(
+        &self,
+        scope: Scope,
+        folder: i64,
+        destination: i64,
+        rename: Option<&str>,
+    ) -> Result<(), Error> {
+        let mut body = json!({"folder_id": folder, "destination_folder_id": destination});
+        if let Some(name) = rename {
+            body["rename"] = name.into();
+        }
+        let _: Envelope = self
+            .call(scope, Rule::Call, "folder/mv", &body, Repeat::Unsafe)
             .await?;
-        let unchanged = || Error::new(ENDPOINT, Kind::NoChange, "1Fichier did not rename the file");
-        raw.renamed(url).ok_or_else(unchanged)
+        Ok(())
+    }
+
+    /// Gives files new names in their folders, as pairs of URL and name; at
+    /// most [`BATCH`] of them.
+    pub async fn rename_files(
+        &self,
+        turn: impl Into<Turn>,
+        files: &[(String, String)],
+    ) -> Result<Batch, Error> {
+        let pairs: Vec<_> = files
+            .iter()
+            .map(|(url, name)| json!({"url": url, "filename": name}))
+            .collect();
+        let body = json!({"urls": pairs});
+        let raw: RawBatch = self
+            .call(turn, Rule::Call, "file/rename", &body, Repeat::Unsafe)
+            .await?;
+        let urls: Vec<_> = files.iter().map(|(url, _)| url.clone()).collect();
+        Ok(raw.check_moved(&urls))
     }
 
     /// Whether a file exists. Costly: many such questions lead to a ban
@@ -387,11 +435,12 @@ impl Client {
         let response = request
             .bearer_auth(self.key.reveal())
             // Mandatory, without parameters, even where there is no body ([API §1]).
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
             .send()
             .await
             .map_err(|error| Error::transport(endpoint, error))?;
         let status = response.status().as_u16();
+        self.note_time(response.headers());
         let answer = read_limited(endpoint, response, MAX_ANSWER).await?;
         let envelope: Result<Envelope, _> = serde_json::from_slice(&answer);
         match envelope {
