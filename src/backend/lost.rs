@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Remote;
 use crate::catalog::{Content, FileRecord};
 use crate::error::{Reason, Result};
-use crate::fichier::{Priority, Scope};
+use crate::fichier::{self, Kind, Priority, Scope};
 
 /// How often the folders are listed.
 const LOOKS: u32 = 3;
@@ -73,25 +73,70 @@ impl Route {
     }
 }
 
+/// How to look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// Listings of after this moment count.
+    since: Instant,
+    /// A file that seems to be where it was is asked about: own changes of
+    /// late hide what listings show.
+    doubt: bool,
+    /// How often a file that is nowhere is looked for.
+    times: u32,
+}
+
+impl Look {
+    /// After an answer that was lost.
+    pub(super) fn patient(error: &fichier::Error) -> Self {
+        Self {
+            since: error.when(),
+            doubt: false,
+            times: LOOKS,
+        }
+    }
+
+    /// After the refusal of what may have been done before.
+    pub(super) fn doubtful(error: &fichier::Error) -> Self {
+        Self {
+            doubt: true,
+            ..Self::patient(error)
+        }
+    }
+
+    /// After a refusal that may be for the sake of another file.
+    pub(super) fn short(error: &fichier::Error) -> Self {
+        Self {
+            times: 1,
+            ..Self::patient(error)
+        }
+    }
+}
+
 impl Remote {
-    /// Looks where a file is, by listings of after a moment.
+    /// Looks where a file is.
     ///
     /// # Errors
     /// When the folders cannot be listed: nothing is known then.
-    pub(super) async fn fate(&self, route: &Route, mut since: Instant) -> Result<Fate> {
+    pub(super) async fn fate(&self, route: &Route, look: Look) -> Result<Fate> {
         let catalog = &self.account.catalog;
         let scope = Scope::new(Priority::Upload);
-        for look in 0..LOOKS {
+        let Look {
+            mut since,
+            mut doubt,
+            times,
+        } = look;
+        for look in 0..times {
             if look > 0 {
                 since += BETWEEN;
                 tokio::time::sleep_until(since).await;
             }
+            let mut seems_there = false;
             match catalog.folder_since(scope, route.to, since).await {
-                Ok(listed) => {
-                    if let Some(fate) = route.told_by(&listed.content) {
-                        return Ok(fate);
-                    }
-                }
+                Ok(listed) => match route.told_by(&listed.content) {
+                    Some(Fate::Stayed) => seems_there = true,
+                    Some(fate) => return Ok(fate),
+                    None => {}
+                },
                 Err(error) if error.reason() == Reason::DirectoryNotFound => {
                     return Ok(Fate::Stayed);
                 }
@@ -100,16 +145,34 @@ impl Remote {
             // A copy may show late; that the original is there tells nothing.
             if !route.copy && route.from != route.to {
                 match catalog.folder_since(scope, route.from, since).await {
-                    Ok(source) if source.content.has_file(&route.file.url) => {
-                        return Ok(Fate::Stayed);
-                    }
-                    Err(error) if error.reason() != Reason::DirectoryNotFound => {
-                        return Err(error);
-                    }
-                    _ => {}
+                    Ok(source) => seems_there = source.content.has_file(&route.file.url),
+                    Err(error) if error.reason() == Reason::DirectoryNotFound => {}
+                    Err(error) => return Err(error),
                 }
+            }
+            if seems_there && doubt {
+                doubt = false;
+                seems_there = self.file_exists(scope, &route.file.url).await?;
+                if !seems_there {
+                    catalog.file_removed(route.from, &route.file.url);
+                }
+            }
+            if seems_there {
+                return Ok(Fate::Stayed);
             }
         }
         Ok(if route.copy { Fate::Stayed } else { Fate::Gone })
+    }
+
+    /// Whether a file exists, whoever may read it.
+    pub(super) async fn file_exists(
+        &self,
+        scope: Scope,
+        url: &str,
+    ) -> Result<bool, fichier::Error> {
+        match self.account.client.file_exists(scope, url).await {
+            Err(error) if matches!(error.kind(), Kind::Access | Kind::Password) => Ok(true),
+            other => other,
+        }
     }
 }

@@ -1,20 +1,20 @@
 //! Moving and copying files inside 1Fichier.
 
+mod send;
+
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use unicode_normalization::UnicodeNormalization;
 
-use super::batch::{Change, Target};
 use super::directories::Made;
 use super::entry::{Entry, etag};
 use super::in_use::Writing;
-use super::lost::{Fate, Route};
+use super::lost::{Fate, Look, Route};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode, etag_mismatch};
-use super::{AtPath, Remote, path_key};
+use super::{Remote, path_key};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Result};
-use crate::fichier::{self, Batch, Kind, Priority, Scope, Turn};
+use crate::fichier::{self, Kind, Priority, Scope};
 
 /// Times that a move or copy is sent again that listings show not to have
 /// happened.
@@ -40,6 +40,7 @@ enum Action {
 /// A move or copy that cannot be refused any more.
 struct Relocation {
     remote: Remote,
+    action: Action,
     source: RemotePath,
     destination: RemotePath,
     mode: WriteMode,
@@ -148,6 +149,7 @@ impl Remote {
         // What is sent must be entered even if the caller goes away.
         let relocation = Relocation {
             remote: self.clone(),
+            action,
             source: source.clone(),
             destination: destination.clone(),
             mode: options.mode,
@@ -190,11 +192,6 @@ fn keys(action: Action, source: &RemotePath, destination: &RemotePath) -> Vec<St
         }
     }
     keys
-}
-
-fn same_name(left: &str, right: &str) -> bool {
-    // Whether 1Fichier normalises Unicode is not known ([API §J39]).
-    left == right || left.nfc().eq(right.nfc())
 }
 
 fn extension(name: &str) -> Option<&str> {
@@ -257,10 +254,12 @@ impl Relocation {
                 Ok(url) => return Ok(url),
                 Err(error) => error,
             };
+            let refused = matches!(
+                error.kind(),
+                Kind::NoChange | Kind::Refused | Kind::NotFound
+            );
             // Where listings lag, the repeat of what had happened is refused.
-            let unsure = error.outcome_unknown()
-                || matches!(error.kind(), Kind::NoChange) && !self.route.copy
-                || repeats > 0 && matches!(error.kind(), Kind::Refused | Kind::NotFound);
+            let unsure = error.outcome_unknown() || repeats > 0 && refused;
             if error.kind() == Kind::NoDestination && !made_again {
                 made_again = true;
                 let account = &self.remote.account;
@@ -268,7 +267,12 @@ impl Relocation {
                 self.open(scope, cancel).await?;
             } else if unsure {
                 tracing::info!(%error, destination = %self.destination, "looking what became of a file");
-                match self.remote.fate(&self.route, error.when()).await {
+                let look = if refused {
+                    Look::doubtful(&error)
+                } else {
+                    Look::patient(&error)
+                };
+                match self.remote.fate(&self.route, look).await {
                     Ok(Fate::Arrived(url)) => return Ok(url),
                     Ok(Fate::Unnamed(file)) => self.passed(file),
                     Ok(Fate::Stayed)
@@ -278,215 +282,20 @@ impl Relocation {
                     {
                         repeats += 1;
                     }
-                    Ok(Fate::Stayed) => return Err(self.failed(error)),
-                    Ok(Fate::Gone) => return Err(self.failed(fichier::Error::gone("file/mv"))),
+                    Ok(Fate::Stayed) => return Err(self.failed(scope, error).await),
+                    Ok(Fate::Gone) => {
+                        let gone = fichier::Error::gone("file/mv");
+                        return Err(self.failed(scope, gone).await);
+                    }
                     Err(look) => {
                         tracing::warn!(%look, "it cannot be seen what became of a file");
-                        return Err(self.failed(error));
+                        return Err(self.failed(scope, error).await);
                     }
                 }
             } else {
-                return Err(self.failed(error));
+                return Err(self.failed(scope, error).await);
             }
         }
-    }
-
-    /// file/rename inside a folder, file/mv between folders: each refuses the
-    /// other's work ([API §10, §11]).
-    async fn send(
-        &mut self,
-        scope: Scope,
-        cancel: &CancellationToken,
-    ) -> Result<String, fichier::Error> {
-        let account = self.remote.account.clone();
-        let Route {
-            from,
-            to,
-            copy,
-            ref name,
-            ref file,
-            ..
-        } = self.route;
-        let (url, name) = (file.url.to_string(), name.clone());
-        let same_name = *file.name == *name;
-        if !copy {
-            account.landings.forget(from, &url);
-        }
-        if !copy && from == to {
-            if same_name {
-                return Ok(url);
-            }
-            let turn = self.turn(scope, "file/rename", cancel).await?;
-            let renamed = account.client.rename_files(turn, &[(url, name)]).await?;
-            return self.one("file/rename", renamed);
-        }
-        if same_name {
-            let change = if copy {
-                Change::Copy(to)
-            } else {
-                Change::Move(to)
-            };
-            return self.send_batched(scope, change, cancel).await;
-        }
-        let endpoint = if copy { "file/cp" } else { "file/mv" };
-        let turn = self.turn(scope, endpoint, cancel).await?;
-        let urls = [url];
-        let sent = if copy {
-            let copied = account.client.copy_files(turn, &urls, to, Some(&name));
-            copied.await
-        } else {
-            let moved = account.client.move_files(turn, &urls, to, Some(&name));
-            moved.await
-        };
-        match sent.and_then(|batch| self.one(endpoint, batch)) {
-            Err(error) if error.kind() == Kind::NotFound => {
-                // The file or its destination.
-                match account.client.file_exists(scope, &urls[0]).await {
-                    Ok(false) => Err(error),
-                    Err(other) if !matches!(other.kind(), Kind::Access | Kind::Password) => {
-                        Err(other)
-                    }
-                    _ => Err(fichier::Error::no_destination(endpoint)),
-                }
-            }
-            // In two steps, then.
-            Err(error) if !copy && matches!(error.kind(), Kind::Refused | Kind::NoChange) => {
-                tracing::debug!(%error, "moving and renaming a file one after the other");
-                let url = self.send_batched(scope, Change::Move(to), cancel).await?;
-                self.passed(FileRecord {
-                    url: url.as_str().into(),
-                    ..self.route.file.clone()
-                });
-                let turn = account.client.turn(scope, "file/rename").await?;
-                let renamed = account.client.rename_files(turn, &[(url, name)]).await?;
-                self.one("file/rename", renamed)
-            }
-            other => other,
-        }
-    }
-
-    /// The turn to make a call, unless the caller goes away before.
-    async fn turn(
-        &self,
-        scope: Scope,
-        endpoint: &'static str,
-        cancel: &CancellationToken,
-    ) -> Result<Turn, fichier::Error> {
-        tokio::select! {
-            biased;
-            turn = self.remote.account.client.turn(scope, endpoint) => turn,
-            () = cancel.cancelled() => Err(fichier::Error::given_up(endpoint)),
-        }
-    }
-
-    async fn send_batched(
-        &self,
-        scope: Scope,
-        change: Change,
-        cancel: &CancellationToken,
-    ) -> Result<String, fichier::Error> {
-        let target = Target {
-            folder: self.route.from,
-            url: self.route.file.url.to_string(),
-        };
-        let batches = &self.remote.account.batches;
-        let outcomes = batches.run_until(scope, change, &[target], cancel).await;
-        let outcome = outcomes.into_iter().next();
-        outcome.unwrap_or_else(|| Err(fichier::Error::undone()))
-    }
-
-    /// The answer for the only file of a call.
-    fn one(&mut self, endpoint: &'static str, batch: Batch) -> Result<String, fichier::Error> {
-        let Some((_, url)) = batch.done.into_iter().next() else {
-            return Err(if batch.untold {
-                fichier::Error::untold(endpoint)
-            } else {
-                fichier::Error::undone()
-            });
-        };
-        match batch.name {
-            Some(told) if !same_name(&told, &self.route.name) => {
-                let error = fichier::Error::misnamed(endpoint, &self.route.name, &told);
-                // It is there, under a name that nobody wants.
-                self.passed(FileRecord {
-                    url: url.into(),
-                    name: told.into(),
-                    ..self.route.file.clone()
-                });
-                Err(error)
-            }
-            _ => Ok(url),
-        }
-    }
-
-    /// The file (or its copy) is in its folder, but not under its name yet.
-    fn passed(&mut self, file: FileRecord) {
-        let catalog = &self.remote.account.catalog;
-        if !self.route.copy {
-            catalog.file_removed(self.route.from, &self.route.file.url);
-        }
-        catalog.file_added(self.route.to, file.clone());
-        self.route.from = self.route.to;
-        self.route.file = file;
-    }
-
-    /// Undoes what was done half.
-    async fn take_back(&mut self, error: Error) -> Error {
-        let account = self.remote.account.clone();
-        let (from, original) = self.original.clone();
-        let file = self.route.file.clone();
-        if file == original && self.route.from == from {
-            return error;
-        }
-        let url = file.url.to_string();
-        let scope = Scope::new(Priority::Upload);
-        let taken_back = if self.route.copy {
-            self.remote.remove_urls(scope, self.route.to, &[url]).await
-        } else {
-            self.send_back(scope, from, &original, file).await
-        };
-        match taken_back {
-            Ok(()) => error,
-            Err(undo) => {
-                tracing::error!(source = %self.source, destination = %self.destination, %error, %undo, "a move was done half, and could not be undone");
-                account.catalog.doubt(self.route.to);
-                account.catalog.doubt(from);
-                let shown = self.remote.codec.to_segment(&self.route.file.name);
-                let place = self.parent().join(&shown);
-                let text = format!("{}; the file is {place:?} now", error.message());
-                Error::new(error.reason(), text).at(self.source.as_str())
-            }
-        }
-    }
-
-    /// Brings a file to where it was, under the name that it had.
-    async fn send_back(
-        &mut self,
-        scope: Scope,
-        from: i64,
-        original: &FileRecord,
-        mut file: FileRecord,
-    ) -> Result<(), fichier::Error> {
-        let account = self.remote.account.clone();
-        let now = |batch: Batch| batch.done.into_iter().next().map(|(_, url)| url);
-        if file.name != original.name {
-            let pair = (file.url.to_string(), original.name.to_string());
-            let renamed = account.client.rename_files(scope, &[pair]).await?;
-            let url = now(renamed).ok_or_else(fichier::Error::undone)?;
-            account.catalog.file_removed(self.route.to, &file.url);
-            file.url = url.into();
-            file.name = original.name.clone();
-            account.catalog.file_added(self.route.to, file.clone());
-        }
-        if self.route.to != from {
-            let urls = [file.url.to_string()];
-            let moved = account.client.move_files(scope, &urls, from, None).await?;
-            let url = now(moved).ok_or_else(fichier::Error::undone)?;
-            account.catalog.file_removed(self.route.to, &file.url);
-            file.url = url.into();
-            account.catalog.file_added(from, file);
-        }
-        Ok(())
     }
 
     /// The file is at its destination.
@@ -513,16 +322,21 @@ impl Relocation {
             // 1Fichier derives it from the name.
             moved.content_type = "".into();
         }
-        if copy {
+        if self.action == Action::Copy {
             // A file of its own, as far as is known.
             (moved.password, moved.acl) = (false, false);
             remote.stamp(to, segment, &mut moved).await;
-        } else {
-            account.catalog.file_removed(from, &file.url);
         }
-        account.catalog.file_added(to, moved.clone());
+        if !copy && from == to && moved.url == file.url {
+            account.catalog.file_renamed(to, moved.clone(), &file.name);
+        } else {
+            if !copy {
+                account.catalog.file_removed(from, &file.url);
+            }
+            account.catalog.file_added(to, moved.clone());
+        }
         // Before anything older goes: it may be the only one in its place.
-        let (to, moved) = if copy || self.original.0 != to {
+        let (to, moved) = if self.action == Action::Copy || self.original.0 != to {
             remote
                 .confirm_landing(Scope::new(Priority::Upload), &parent, to, &moved)
                 .await?
@@ -545,35 +359,44 @@ impl Relocation {
     }
 
     /// What a failure tells about the catalog.
-    fn failed(&self, error: fichier::Error) -> Error {
+    async fn failed(&self, scope: Scope, error: fichier::Error) -> Error {
         let Route {
             from, to, ref file, ..
         } = self.route;
         let catalog = &self.remote.account.catalog;
-        match error.kind() {
-            Kind::NotFound => {
-                catalog.file_removed(from, &file.url);
-                catalog.doubt(from);
-                return Error::file_not_found(self.source.as_str());
+        // How file/rename says that there is no such file ([API §11]).
+        let gone = match error.kind() {
+            Kind::NotFound => true,
+            Kind::NoChange => {
+                let exists = self.remote.file_exists(scope, &file.url).await;
+                exists.is_ok_and(|exists| !exists)
             }
+            _ => false,
+        };
+        if gone {
+            catalog.file_removed(from, &file.url);
+            catalog.doubt(from);
+            return Error::file_not_found(self.source.as_str());
+        }
+        let at = match error.kind() {
+            Kind::NoDestination => {
+                catalog.folder_gone(to);
+                self.parent()
+            }
+            Kind::Name => self.destination.clone(),
             Kind::Refused | Kind::NoChange => {
                 catalog.doubt(from);
                 catalog.doubt(to);
+                self.source.clone()
             }
-            Kind::NoDestination => {
-                catalog.folder_gone(to);
-                return Error::from(error).at(self.parent().as_str());
+            _ => {
+                if error.outcome_unknown() {
+                    catalog.doubt(from);
+                    catalog.doubt(to);
+                }
+                self.source.clone()
             }
-            Kind::Name => return Error::from(error).at(self.destination.as_str()),
-            _ if error.outcome_unknown() => {
-                catalog.doubt(from);
-                catalog.doubt(to);
-            }
-            _ => {}
-        }
-        Err::<(), _>(error)
-            .at_path(&self.source)
-            .err()
-            .unwrap_or_else(|| Error::internal("a failure without an error"))
+        };
+        Error::from(error).at(at.as_str())
     }
 }

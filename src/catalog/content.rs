@@ -40,7 +40,7 @@ pub struct FileRecord {
 }
 
 /// A Whirlpool checksum.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Whirlpool(Box<[u8]>);
 

@@ -308,9 +308,8 @@ impl Catalog {
             .flat_map(|node| node.changes());
         changes
             .filter_map(|change| match change {
-                Change::FileAdded(file) => Some(file.url.clone()),
                 Change::FileRemoved(url) => Some(url.clone()),
-                _ => None,
+                change => Some(change.file()?.url.clone()),
             })
             .collect()
     }

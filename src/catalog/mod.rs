@@ -197,6 +197,11 @@ impl Catalog {
         self.change(folder, Change::FileRemoved(url.into()));
     }
 
+    /// A file has another name in the same folder now.
+    pub fn file_renamed(&self, folder: i64, file: FileRecord, old_name: &str) {
+        self.change(folder, Change::FileRenamed(file, old_name.into()));
+    }
+
     /// A file has a password now, or none any more.
     pub fn file_protected(&self, folder: i64, url: &str, password: bool) {
         self.change(folder, Change::FileProtected(url.into(), password));
@@ -236,13 +241,15 @@ impl Catalog {
         self.change(parent, Change::FolderAdded(folder));
     }
 
-    /// A folder is in another one now, or under another name. What is in it is
-    /// as before.
+    /// A folder is in another one now. What is in it is as before.
     pub fn folder_moved(&self, from: i64, to: i64, folder: FolderRecord) {
-        if from != to {
-            self.change(from, Change::FolderRemoved(folder.id));
-        }
+        self.change(from, Change::FolderRemoved(folder.id));
         self.change(to, Change::FolderAdded(folder));
+    }
+
+    /// A folder has another name in the same parent now.
+    pub fn folder_renamed(&self, parent: i64, folder: FolderRecord, old_name: &str) {
+        self.change(parent, Change::FolderRenamed(folder, old_name.into()));
     }
 
     /// A folder is gone.
@@ -327,6 +334,17 @@ impl Catalog {
                 !node.doubted && self.clock.age(known.listed) <= self.settings.freshness
             })
         })
+    }
+
+    /// Whether a file is known only because it was put there from here: no
+    /// listing has shown it yet.
+    pub fn is_unlisted(&self, folder: i64, url: &str) -> bool {
+        let state = self.lock();
+        let changes = state.nodes.get(&folder).into_iter();
+        changes
+            .flat_map(node::Node::changes)
+            .filter_map(Change::file)
+            .any(|file| *file.url == *url)
     }
 
     /// Whether the folder was changed from here so lately that 1Fichier may

@@ -18,10 +18,14 @@ use crate::error::Error;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Change {
     FileAdded(FileRecord),
+    /// With the name that it had.
+    FileRenamed(FileRecord, Box<str>),
     FileRemoved(Box<str>),
-    FolderAdded(FolderRecord),
-    FolderRemoved(i64),
     FileProtected(Box<str>, bool),
+    FolderAdded(FolderRecord),
+    /// With the name that it had.
+    FolderRenamed(FolderRecord, Box<str>),
+    FolderRemoved(i64),
     FolderProtected(i64, bool),
 }
 
@@ -29,82 +33,68 @@ pub(super) enum Change {
 #[derive(PartialEq, Eq, Hash)]
 enum Subject<'a> {
     File(&'a str),
+    FilePassword(&'a str),
     Folder(i64),
+    FolderPassword(i64),
 }
 
 impl Change {
     fn subject(&self) -> Subject<'_> {
         match self {
-            Self::FileAdded(file) => Subject::File(&file.url),
-            Self::FileRemoved(url) | Self::FileProtected(url, _) => Subject::File(url),
-            Self::FolderAdded(folder) => Subject::Folder(folder.id),
-            Self::FolderRemoved(id) | Self::FolderProtected(id, _) => Subject::Folder(*id),
+            Self::FileAdded(file) | Self::FileRenamed(file, _) => Subject::File(&file.url),
+            Self::FileRemoved(url) => Subject::File(url),
+            Self::FileProtected(url, _) => Subject::FilePassword(url),
+            Self::FolderAdded(folder) | Self::FolderRenamed(folder, _) => {
+                Subject::Folder(folder.id)
+            }
+            Self::FolderRemoved(id) => Subject::Folder(*id),
+            Self::FolderProtected(id, _) => Subject::FolderPassword(*id),
         }
     }
 
-    /// Whether a listing agrees. Then the change needs no help any more; a
+    /// Whether a listing shows it. Then the change needs no help any more; a
     /// removal stands for its whole time, because another listing may be older.
     fn is_shown(&self, content: &Content) -> bool {
+        let file = |url: &str| content.file(url);
+        let folder = |id: &i64| content.folder(*id);
         match self {
-            Self::FileAdded(file) => content
-                .file(&file.url)
-                .is_some_and(|shown| shown.name == file.name && (shown.password || !file.password)),
-            Self::FolderAdded(folder) => content.folder(folder.id).is_some_and(|shown| {
-                shown.name == folder.name && (shown.password || !folder.password)
-            }),
-            // One that is not there any more was removed by somebody else.
+            Self::FileAdded(added) => content.has_file(&added.url),
+            Self::FileRenamed(renamed, old) => {
+                file(&renamed.url).is_some_and(|shown| shown.name != *old)
+            }
             Self::FileProtected(url, password) => {
-                let shown = content.file(url);
-                shown.is_none_or(|shown| shown.password == *password)
+                file(url).is_some_and(|shown| shown.password == *password)
+            }
+            Self::FolderAdded(added) => content.has_folder(added.id),
+            Self::FolderRenamed(renamed, old) => {
+                folder(&renamed.id).is_some_and(|shown| shown.name != *old)
             }
             Self::FolderProtected(id, password) => {
-                let shown = content.folder(*id);
-                shown.is_none_or(|shown| shown.password == *password)
+                folder(id).is_some_and(|shown| shown.password == *password)
             }
             Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
         }
     }
 
-    /// Makes this a part of an earlier addition of the same thing.
-    fn becomes_part_of(&self, earlier: &mut Self) -> bool {
-        match (self, earlier) {
-            (Self::FileProtected(url, password), Self::FileAdded(file)) if *url == file.url => {
-                file.password = *password;
-                true
-            }
-            (Self::FolderProtected(id, password), Self::FolderAdded(folder))
-                if *id == folder.id =>
-            {
-                folder.password = *password;
-                true
-            }
-            _ => false,
-        }
-    }
-
     pub(super) fn apply(&self, content: &mut Content) {
         match self {
-            Self::FileAdded(file) => content.add_file(file.clone()),
+            Self::FileAdded(file) | Self::FileRenamed(file, _) => content.add_file(file.clone()),
             Self::FileRemoved(url) => content.remove_file(url),
-            Self::FolderAdded(folder) => content.add_folder(folder.clone()),
-            Self::FolderRemoved(id) => content.remove_folder(*id),
             Self::FileProtected(url, password) => content.set_file_password(url, *password),
+            Self::FolderAdded(folder) | Self::FolderRenamed(folder, _) => {
+                content.add_folder(folder.clone());
+            }
+            Self::FolderRemoved(id) => content.remove_folder(*id),
             Self::FolderProtected(id, password) => content.set_folder_password(*id, *password),
         }
     }
-}
 
-/// Adds a change behind earlier ones.
-fn push(changes: &mut Vec<(Instant, Change)>, at: Instant, change: Change) {
-    let is_part = matches!(
-        change,
-        Change::FileProtected(..) | Change::FolderProtected(..)
-    ) && changes
-        .iter_mut()
-        .rev()
-        .any(|(_, earlier)| change.becomes_part_of(earlier));
-    if !is_part {
-        changes.push((at, change));
+    /// The file that it put into the folder.
+    pub(super) fn file(&self) -> Option<&FileRecord> {
+        match self {
+            Self::FileAdded(file) | Self::FileRenamed(file, _) => Some(file),
+            _ => None,
+        }
     }
 }
 
@@ -166,10 +156,7 @@ impl Node {
     /// Listings do not tell in which order this server stored its files.
     fn keep_order(&self, content: &mut Content) {
         let known = self.known.iter().flat_map(|known| known.content.files());
-        let added = self.changes().filter_map(|change| match change {
-            Change::FileAdded(file) => Some(file),
-            _ => None,
-        });
+        let added = self.changes().filter_map(Change::file);
         for file in known.chain(added).filter(|file| file.order > 0) {
             content.set_order(&file.url, file.order);
         }
@@ -211,7 +198,7 @@ impl State {
             return;
         }
         let now = Instant::now();
-        let remembered_changes: Vec<_> = remembered
+        let mut changes: Vec<_> = remembered
             .changes
             .into_iter()
             .filter_map(|(at, change)| {
@@ -225,10 +212,8 @@ impl State {
                 (age < GRACE).then(|| (now.checked_sub(age).unwrap_or(now), change))
             })
             .collect();
-        let later = std::mem::take(&mut node.changes);
-        for (at, change) in remembered_changes.into_iter().chain(later) {
-            push(&mut node.changes, at, change);
-        }
+        changes.append(&mut node.changes);
+        node.changes = changes;
         if node.known.is_none()
             && let Some((mut content, as_of, listed)) = remembered.content
         {
@@ -297,7 +282,7 @@ impl State {
             change.apply(Arc::make_mut(&mut known.content));
         }
         let after = node.entries();
-        push(&mut node.changes, Instant::now(), change);
+        node.changes.push((Instant::now(), change));
         if node.changes.len().is_multiple_of(1_000) {
             node.forget_old_changes();
         }

@@ -63,12 +63,12 @@ use tokio_util::sync::CancellationToken;
 pub use account::{AccountOptions, DEMO_API_KEY, Offer};
 pub use behaviour::{
     Batch, Behaviour, DateWindow, DatesOnMove, EmptyArrays, ForbiddenChars, InfoContentType,
-    LinkOrder, MkdirExisting, MvRename, MvSameFolder, RenameSameName, RmMissing, TokenRefusal,
-    UnknownFolder, UnknownParent, UrlStability,
+    LinkOrder, MkdirExisting, MvRename, MvSameFolder, MvWithRename, RenameSameName, RmMissing,
+    TokenRefusal, UnknownFolder, UnknownParent, UrlStability,
 };
 pub use calls::{Calls, Request};
 pub use command::{EmulatorArgs, LimitsChoice, run};
-pub use control::{Control, Node, NodeKind};
+pub use control::{Control, FolderShare, Node, NodeKind};
 pub use fault::{Fault, FaultKind};
 pub use limits::Limits;
 pub use store::Acl;

@@ -254,7 +254,7 @@ impl Client {
     /// destination it may take the root ([API §17]).
     pub async fn move_folder(
         &self,
-        scope: Scope,
+        turn: impl Into<Turn>,
         folder: i64,
         destination: i64,
         rename: Option<&str>,
@@ -264,7 +264,7 @@ impl Client {
             body["rename"] = name.into();
         }
         let _: Envelope = self
-            .call(scope, Rule::Call, "folder/mv", &body, Repeat::Unsafe)
+            .call(turn, Rule::Call, "folder/mv", &body, Repeat::Unsafe)
             .await?;
         Ok(())
     }

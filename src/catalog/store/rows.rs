@@ -60,14 +60,18 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                 .exists([folder])?;
             match change {
                 _ if !listed => {}
-                Change::FileAdded(file) => insert_file(connection, *folder, file)?,
+                Change::FileAdded(file) | Change::FileRenamed(file, _) => {
+                    insert_file(connection, *folder, file)?
+                }
                 Change::FileRemoved(url) => {
                     run(
                         "DELETE FROM files WHERE folder = ?1 AND url = ?2",
                         &[folder, url],
                     )?;
                 }
-                Change::FolderAdded(sub) => insert_folder(connection, *folder, sub)?,
+                Change::FolderAdded(sub) | Change::FolderRenamed(sub, _) => {
+                    insert_folder(connection, *folder, sub)?
+                }
                 Change::FolderRemoved(id) => {
                     run(
                         "DELETE FROM folders WHERE parent = ?1 AND id = ?2",
