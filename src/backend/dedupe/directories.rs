@@ -11,6 +11,7 @@ use crate::backend::batch::{Change, Target};
 use crate::backend::entry::Entry;
 use crate::backend::lost::{Fate, Look, Route};
 use crate::backend::path::{MAX_DEPTH, RemotePath};
+use crate::backend::path_key;
 use crate::catalog::{Content, FileRecord, FolderRecord};
 use crate::error::{Error, Reason};
 use crate::fichier::{self, Kind};
@@ -181,7 +182,7 @@ impl Walk {
         let [target, source] = &listed[..] else {
             return Ok(failures);
         };
-        self.move_content(&merge, source, &mut failures).await;
+        self.move_content(&merge, source, &mut failures).await?;
         let codec = self.remote.codec;
         let mut folders: Vec<_> = source.folders().cloned().collect();
         folders.sort_by_key(|folder| folder.id);
@@ -242,9 +243,20 @@ impl Walk {
         merge: &Merge,
         source: &Content,
         failures: &mut Vec<(RemotePath, Error)>,
-    ) {
+    ) -> Result<(), Left> {
         let account = &self.remote.account;
-        let files: Vec<FileRecord> = source.files().cloned().collect();
+        let codec = self.remote.codec;
+        let key = |file: &FileRecord| path_key(&merge.path.join(&codec.to_segment(&file.name)));
+        let locks = account.locks.hold_all(source.files().map(key).collect());
+        let _locks = self.unless_left(locks).await?;
+        // As it is now that nobody else writes to them.
+        let known = account.catalog.peek(merge.from).await;
+        let files: Vec<FileRecord> = known
+            .iter()
+            .flat_map(|known| known.content.files())
+            .filter(|file| source.has_file(&file.url))
+            .cloned()
+            .collect();
         let targets: Vec<_> = files
             .iter()
             .map(|file| Target {
@@ -269,10 +281,11 @@ impl Walk {
             });
         for (file, outcome) in join_all(settled).await {
             if let Err(error) = outcome {
-                let path = merge.path.join(&self.remote.codec.to_segment(&file.name));
+                let path = merge.path.join(&codec.to_segment(&file.name));
                 failures.push((path, error));
             }
         }
+        Ok(())
     }
 
     /// What became of one file.
