@@ -241,15 +241,13 @@ impl Catalog {
         self.change(parent, Change::FolderAdded(folder));
     }
 
-    /// A folder is in another one now. What is in it is as before.
+    /// A folder has another parent or another name. What is known of its
+    /// content stays true: folders keep their ids ([API §C]).
     pub fn folder_moved(&self, from: i64, to: i64, folder: FolderRecord) {
-        self.change(from, Change::FolderRemoved(folder.id));
-        self.change(to, Change::FolderAdded(folder));
-    }
-
-    /// A folder has another name in the same parent now.
-    pub fn folder_renamed(&self, parent: i64, folder: FolderRecord, old_name: &str) {
-        self.change(parent, Change::FolderRenamed(folder, old_name.into()));
+        if from != to {
+            self.change(from, Change::FolderRemoved(folder.id));
+        }
+        self.change(to, Change::FolderMoved(folder));
     }
 
     /// A folder is gone.

@@ -23,8 +23,8 @@ pub(super) enum Change {
     FileRemoved(Box<str>),
     FileProtected(Box<str>, bool),
     FolderAdded(FolderRecord),
-    /// With the name that it had.
-    FolderRenamed(FolderRecord, Box<str>),
+    /// From another folder, or from another name in this one.
+    FolderMoved(FolderRecord),
     FolderRemoved(i64),
     FolderProtected(i64, bool),
 }
@@ -44,9 +44,7 @@ impl Change {
             Self::FileAdded(file) | Self::FileRenamed(file, _) => Subject::File(&file.url),
             Self::FileRemoved(url) => Subject::File(url),
             Self::FileProtected(url, _) => Subject::FilePassword(url),
-            Self::FolderAdded(folder) | Self::FolderRenamed(folder, _) => {
-                Subject::Folder(folder.id)
-            }
+            Self::FolderAdded(folder) | Self::FolderMoved(folder) => Subject::Folder(folder.id),
             Self::FolderRemoved(id) => Subject::Folder(*id),
             Self::FolderProtected(id, _) => Subject::FolderPassword(*id),
         }
@@ -66,8 +64,8 @@ impl Change {
                 file(url).is_some_and(|shown| shown.password == *password)
             }
             Self::FolderAdded(added) => content.has_folder(added.id),
-            Self::FolderRenamed(renamed, old) => {
-                folder(&renamed.id).is_some_and(|shown| shown.name != *old)
+            Self::FolderMoved(moved) => {
+                folder(&moved.id).is_some_and(|shown| shown.name == moved.name)
             }
             Self::FolderProtected(id, password) => {
                 folder(id).is_some_and(|shown| shown.password == *password)
@@ -81,7 +79,7 @@ impl Change {
             Self::FileAdded(file) | Self::FileRenamed(file, _) => content.add_file(file.clone()),
             Self::FileRemoved(url) => content.remove_file(url),
             Self::FileProtected(url, password) => content.set_file_password(url, *password),
-            Self::FolderAdded(folder) | Self::FolderRenamed(folder, _) => {
+            Self::FolderAdded(folder) | Self::FolderMoved(folder) => {
                 content.add_folder(folder.clone());
             }
             Self::FolderRemoved(id) => content.remove_folder(*id),

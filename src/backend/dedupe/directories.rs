@@ -106,7 +106,7 @@ impl Walk {
         Ok(match moved.await? {
             Ok(()) => {
                 let catalog = &account.catalog;
-                catalog.folder_renamed(parent, renamed.clone(), &folder.name);
+                catalog.folder_moved(parent, parent, renamed.clone());
                 Ok(renamed)
             }
             Err(error) => Err(Error::from(error).at(path.as_str())),

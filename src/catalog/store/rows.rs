@@ -69,7 +69,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                         &[folder, url],
                     )?;
                 }
-                Change::FolderAdded(sub) | Change::FolderRenamed(sub, _) => {
+                Change::FolderAdded(sub) | Change::FolderMoved(sub) => {
                     insert_folder(connection, *folder, sub)?
                 }
                 Change::FolderRemoved(id) => {
