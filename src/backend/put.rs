@@ -150,13 +150,14 @@ impl Remote {
         Ok(Begun::Session(Box::new(session)))
     }
 
-    /// What stands at the path now must allow the write.
+    /// What stands at the path now must allow the write. Returns the files
+    /// that are there.
     pub(super) async fn check_target(
         &self,
         scope: Scope,
         path: &RemotePath,
         options: &PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Vec<FileRecord>> {
         if !options.create_parents
             && let Some((parent, _)) = path.split()
         {
@@ -164,10 +165,11 @@ impl Remote {
         }
         let existing = match self.find(scope, path, None).await?.0 {
             Found::Root | Found::Folder(_) => return Err(Error::is_a_directory(path.as_str())),
-            Found::Files { files, .. } => files.into_iter().next(),
-            Found::Nothing => None,
+            Found::Files { files, .. } => files,
+            Found::Nothing => Vec::new(),
         };
-        check_existing(path, options, existing.as_ref())
+        check_existing(path, options, existing.first())?;
+        Ok(existing)
     }
 }
 
@@ -371,6 +373,7 @@ impl PutSession {
             name: self.stored_name.clone(),
             size: self.received,
             whirlpool: whirlpool.hex,
+            older: Vec::new(),
         };
 
         // From here on the work goes on even if the caller goes away: what was
@@ -421,7 +424,7 @@ impl PutSession {
         mut self,
         scope: Scope,
         content: Ready,
-        expected: Expected,
+        mut expected: Expected,
         cancel: CancellationToken,
     ) -> Result<Entry> {
         let account = Arc::clone(&self.remote.account);
@@ -438,9 +441,11 @@ impl PutSession {
                 Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()),
             );
         }
-        self.remote
+        let existing = self
+            .remote
             .check_target(scope, &path, &self.options)
             .await?;
+        expected.older = existing.iter().map(|file| file.url.to_string()).collect();
         let (folder, _writing) = match self.folder.take() {
             Some(folder) => folder,
             None => {

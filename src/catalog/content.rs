@@ -368,6 +368,18 @@ impl Content {
         self.files.records.iter()
     }
 
+    /// The file with this URL.
+    pub fn file(&self, url: &str) -> Option<&FileRecord> {
+        let at = self.files.position(url)?;
+        self.files.records.get(at as usize)
+    }
+
+    /// The sub-folder with this id.
+    pub fn folder(&self, id: i64) -> Option<&FolderRecord> {
+        let at = self.folders.position(&id)?;
+        self.folders.records.get(at as usize)
+    }
+
     /// Whether there is a file with this URL.
     pub fn has_file(&self, url: &str) -> bool {
         self.files.position(url).is_some()
@@ -388,18 +400,6 @@ impl Content {
         let mut found: Vec<_> = self.files.find(codec, segment).collect();
         newest_first(&mut found);
         found
-    }
-
-    /// A file by its URL.
-    pub fn file(&self, url: &str) -> Option<&FileRecord> {
-        let at = self.files.position(url)?;
-        Some(&self.files.records[at as usize])
-    }
-
-    /// A sub-folder by its id.
-    pub fn folder(&self, id: i64) -> Option<&FolderRecord> {
-        let at = self.folders.position(&id)?;
-        Some(&self.folders.records[at as usize])
     }
 
     /// The folder with this decoded name; the one with the smallest id if

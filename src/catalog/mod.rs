@@ -121,6 +121,10 @@ impl Catalog {
         if store.was_set_aside() {
             client.budget().restore_unknown();
         }
+        if store.has_crashed() {
+            // Its last calls may not have been noted.
+            client.budget().restore_calls();
+        }
         for (folder, at) in store.listed_since(clock.now() - Duration::from_secs(60)) {
             client
                 .budget()

@@ -18,6 +18,8 @@ use crate::error::Error;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Change {
     FileAdded(FileRecord),
+    /// Added again after it was removed, perhaps under another name.
+    FileReturned(FileRecord),
     /// With the name that it had.
     FileRenamed(FileRecord, Box<str>),
     FileRemoved(Box<str>),
@@ -39,9 +41,12 @@ enum Subject<'a> {
 }
 
 impl Change {
+    /// What it is about.
     fn subject(&self) -> Subject<'_> {
         match self {
-            Self::FileAdded(file) | Self::FileRenamed(file, _) => Subject::File(&file.url),
+            Self::FileAdded(file) | Self::FileReturned(file) | Self::FileRenamed(file, _) => {
+                Subject::File(&file.url)
+            }
             Self::FileRemoved(url) => Subject::File(url),
             Self::FileProtected(url, _) => Subject::FilePassword(url),
             Self::FolderAdded(folder) | Self::FolderMoved(folder) => Subject::Folder(folder.id),
@@ -50,13 +55,17 @@ impl Change {
         }
     }
 
-    /// Whether a listing shows it. Then the change needs no help any more; a
-    /// removal stands for its whole time, because another listing may be older.
+    /// Whether a listing shows it; one that does not know a rename yet shows
+    /// the old name. Then the change needs no help any more; a removal stands
+    /// for its whole time, because another listing may be older.
     fn is_shown(&self, content: &Content) -> bool {
         let file = |url: &str| content.file(url);
         let folder = |id: &i64| content.folder(*id);
         match self {
             Self::FileAdded(added) => content.has_file(&added.url),
+            Self::FileReturned(returned) => {
+                file(&returned.url).is_some_and(|shown| shown.name == returned.name)
+            }
             Self::FileRenamed(renamed, old) => {
                 file(&renamed.url).is_some_and(|shown| shown.name != *old)
             }
@@ -76,7 +85,9 @@ impl Change {
 
     pub(super) fn apply(&self, content: &mut Content) {
         match self {
-            Self::FileAdded(file) | Self::FileRenamed(file, _) => content.add_file(file.clone()),
+            Self::FileAdded(file) | Self::FileReturned(file) | Self::FileRenamed(file, _) => {
+                content.add_file(file.clone());
+            }
             Self::FileRemoved(url) => content.remove_file(url),
             Self::FileProtected(url, password) => content.set_file_password(url, *password),
             Self::FolderAdded(folder) | Self::FolderMoved(folder) => {
@@ -90,27 +101,34 @@ impl Change {
     /// The file that it put into the folder.
     pub(super) fn file(&self) -> Option<&FileRecord> {
         match self {
-            Self::FileAdded(file) | Self::FileRenamed(file, _) => Some(file),
+            Self::FileAdded(file) | Self::FileReturned(file) | Self::FileRenamed(file, _) => {
+                Some(file)
+            }
             _ => None,
         }
     }
 }
 
-/// Of several changes of one thing the last counts: what was removed and came
-/// back, or was renamed where it is, is there.
-fn keep_last(changes: &mut Vec<(Instant, Change)>) {
-    let last: Vec<bool> = {
-        let mut seen = HashSet::new();
-        let mut last: Vec<_> = changes
-            .iter()
-            .rev()
-            .map(|(_, change)| seen.insert(change.subject()))
-            .collect();
-        last.reverse();
-        last
-    };
-    let mut last = last.into_iter();
-    changes.retain(|_| last.next().unwrap_or(true));
+/// Of several changes of one file or folder the last counts: what was removed
+/// and came back is not gone.
+fn keep_latest(changes: &mut Vec<(Instant, Change)>) {
+    let mut latest = HashMap::with_capacity(changes.len());
+    let mut returned = HashSet::new();
+    for (at, (_, change)) in changes.iter().enumerate() {
+        if let Some(before) = latest.insert(change.subject(), at)
+            && matches!(changes[before].1, Change::FileRemoved(_))
+        {
+            returned.insert(at);
+        }
+    }
+    let latest: HashSet<usize> = latest.into_values().collect();
+    for at in returned {
+        if let Change::FileAdded(file) = &changes[at].1 {
+            changes[at].1 = Change::FileReturned(file.clone());
+        }
+    }
+    let mut at = 0..;
+    changes.retain(|_| at.next().is_some_and(|at| latest.contains(&at)));
 }
 
 /// One folder.
@@ -241,7 +259,7 @@ impl State {
         let before = node.entries();
         node.keep_order(&mut content);
         node.forget_old_changes();
-        keep_last(&mut node.changes);
+        keep_latest(&mut node.changes);
         node.changes
             .retain(|(_, change)| !change.is_shown(&content));
         for (_, change) in &node.changes {
@@ -315,5 +333,52 @@ impl State {
             }
             self.forget(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::{Mask, NameCodec};
+
+    fn file(name: &str) -> FileRecord {
+        FileRecord {
+            url: "u".into(),
+            name: name.into(),
+            size: 1,
+            time: None,
+            whirlpool: None,
+            content_type: "".into(),
+            password: false,
+            acl: false,
+            cdn: false,
+            order: 0,
+        }
+    }
+
+    fn names(snapshot: &Snapshot) -> Vec<&str> {
+        let mut names: Vec<_> = snapshot.content.files().map(|file| &*file.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renamed_file_has_its_new_name_whatever_listings_know() {
+        let mut state = State::default();
+        let now = Clock::virtual_time().moment();
+        let list = |state: &mut State, name: &str| {
+            let content = Content::new(Vec::new(), vec![file(name)]);
+            state.merge(1, content, now, now, 100)
+        };
+        list(&mut state, "old");
+        state.change(1, Change::FileRemoved("u".into()));
+        state.change(1, Change::FileAdded(file("new")));
+        assert_eq!(names(&list(&mut state, "old")), ["new"]);
+        assert_eq!(names(&list(&mut state, "new")), ["new"]);
+        // Now 1Fichier knows it: what it tells later counts again.
+        assert_eq!(names(&list(&mut state, "newer")), ["newer"]);
+        let codec = NameCodec::new(Mask::FICHIER);
+        let known = state.nodes[&1].known.as_ref().unwrap();
+        assert_eq!(known.content.find_files(codec, "newer").len(), 1);
     }
 }

@@ -1,11 +1,12 @@
 //! Public links and passwords.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::process::{Child, Command, Stdio};
 
 use pluton_fichier::emulator::FaultKind::{self, *};
 use pluton_fichier::proto::*;
 use tonic::Status;
+use tonic::transport::Endpoint;
 
 use crate::checks::*;
 use crate::harness::*;
@@ -259,29 +260,50 @@ async fn what_another_program_removed_is_not_found() {
     assert_reason(world.stat("d/f").await, "FILE_NOT_FOUND");
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+const SECRET: &str = "Xyzzy-secret-17";
 
-impl Write for Log {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(data)
+/// The server that people run, in real time, with all that it can log.
+#[tokio::test]
+async fn a_password_is_in_no_log() {
+    struct Killed(Child);
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+    let mut log = tempfile::tempfile().unwrap();
+    let server = Command::new(env!("CARGO_BIN_EXE_pluton-fichier"))
+        .args(["serve", "--emulator", "--grpc-listen", "127.0.0.1:0"])
+        .args(["--log", "trace"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log.try_clone().unwrap())
+        .spawn();
+    let mut server = Killed(server.unwrap());
+    let mut ready = String::new();
+    let stdout = server.0.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut ready).unwrap();
+    let (_, address) = ready.split_once("\"address\":\"").expect(&ready);
+    let (address, _) = address.split_once('"').unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut client = Client::new(endpoint.connect().await.unwrap());
+    put(&client, header("d/f"), b"content").await.unwrap();
+    for path in ["d/f", "d"] {
+        client.public_link(protected(path, SECRET)).await.unwrap();
+        let bad = protected(path, &format!("{SECRET}\n"));
+        client.public_link(bad).await.unwrap_err();
     }
+    drop(server);
+    let mut text = String::new();
+    log.rewind().unwrap();
+    log.read_to_string(&mut text).unwrap();
+    assert!(text.contains("file/chattr"), "the call is in the log");
+    assert!(!text.contains(SECRET));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_password_is_in_no_log_no_error_and_no_state() {
-    const SECRET: &str = "Xyzzy-secret-17";
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+async fn a_password_is_in_no_error_and_no_state() {
     let mut world = world().await;
     world.put("d/f", b"content").await.unwrap();
     for path in ["d/f", "d"] {
@@ -304,9 +326,6 @@ async fn a_password_is_in_no_log_no_error_and_no_state() {
     }
     assert!(!format!("{:?}", protected("f", SECRET)).contains(SECRET));
     world.restart().await;
-    let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    assert!(text.contains("pluton_fichier"), "something is logged");
-    assert!(!text.contains(SECRET), "the log");
     let mut folders = vec![world.config.state_dir.clone().unwrap()];
     let mut files = 0;
     while let Some(folder) = folders.pop() {

@@ -60,9 +60,9 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                 .exists([folder])?;
             match change {
                 _ if !listed => {}
-                Change::FileAdded(file) | Change::FileRenamed(file, _) => {
-                    insert_file(connection, *folder, file)?
-                }
+                Change::FileAdded(file)
+                | Change::FileReturned(file)
+                | Change::FileRenamed(file, _) => insert_file(connection, *folder, file)?,
                 Change::FileRemoved(url) => {
                     run(
                         "DELETE FROM files WHERE folder = ?1 AND url = ?2",
