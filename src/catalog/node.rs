@@ -356,6 +356,53 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_rename_stands_until_a_listing_has_another_name_than_the_old_one() {
+        let mut state = State::default();
+        let now = Clock::virtual_time().moment();
+        let list = |state: &mut State, name: &str| {
+            let content = Content::new(Vec::new(), vec![file(name)]);
+            state.merge(1, content, now, now, 100)
+        };
+        list(&mut state, "old");
+        state.change(1, Change::FileRenamed(file("new"), "old".into()));
+        assert_eq!(names(&list(&mut state, "old")), ["new"]);
+        // Another program was faster than the listings.
+        assert_eq!(names(&list(&mut state, "theirs")), ["theirs"]);
+        assert_eq!(names(&list(&mut state, "old")), ["old"]);
+        // What was just stored is where listings show it, under their name.
+        state.change(1, Change::FileAdded(file("ours")));
+        assert_eq!(names(&list(&mut state, "theirs")), ["theirs"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_password_stands_until_listings_show_it_and_numbers_of_own_files_for_good() {
+        let mut state = State::default();
+        let now = Clock::virtual_time().moment();
+        let stored = FileRecord {
+            order: 7,
+            ..file("f")
+        };
+        state.change(1, Change::FileAdded(stored));
+        state.change(1, Change::FileProtected("u".into(), true));
+        let listed = |state: &mut State, files: Vec<FileRecord>| {
+            let content = Content::new(Vec::new(), files);
+            let listed = state.merge(1, content, now, now, 100);
+            let shown = listed.content.file("u").cloned();
+            shown.map(|file| (file.password, file.order))
+        };
+        // Not listed at all yet; listed without; listed with; taken away again.
+        assert_eq!(listed(&mut state, vec![]), Some((true, 7)));
+        assert_eq!(listed(&mut state, vec![file("f")]), Some((true, 7)));
+        let protected = FileRecord {
+            password: true,
+            ..file("f")
+        };
+        assert_eq!(listed(&mut state, vec![protected]), Some((true, 7)));
+        assert_eq!(listed(&mut state, vec![file("f")]), Some((false, 7)));
+        assert_eq!(listed(&mut state, vec![]), None);
+    }
+
     fn names(snapshot: &Snapshot) -> Vec<&str> {
         let mut names: Vec<_> = snapshot.content.files().map(|file| &*file.name).collect();
         names.sort_unstable();

@@ -14,6 +14,8 @@ use tonic::Status;
 use crate::checks::*;
 use crate::harness::*;
 
+type Play = (&'static str, fn(&mut Behaviour));
+
 const CHANGING: [DedupeMode; 4] = [
     DedupeMode::Identical,
     DedupeMode::Newest,
@@ -163,7 +165,7 @@ fn left(mode: DedupeMode) -> (Vec<(&'static str, usize)>, usize) {
 
 #[tokio::test(start_paused = true)]
 async fn each_mode_leaves_what_it_says_and_says_it_beforehand() {
-    let plays: [(&str, fn(&mut Behaviour)); 6] = [
+    let plays: [Play; 6] = [
         ("default", |_| ()),
         ("urls change", |b| b.url_stability = UrlStability::Changes),
         ("urls untold", |b| b.told_urls = false),
@@ -329,7 +331,7 @@ async fn a_file_that_no_listing_shows_yet_is_asked_about() {
         let calls = world.control.calls();
         assert_eq!(calls.get("file/info"), 1, "{calls}");
         let left = if there { &ours.id } else { &theirs };
-        assert_eq!(world.urls("f"), [left.clone()]);
+        assert_eq!(world.urls("f"), std::slice::from_ref(left));
         assert_eq!(groups.len(), usize::from(there));
         assert_eq!(world.stat("f").await.unwrap().id, *left);
     }

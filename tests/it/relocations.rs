@@ -72,6 +72,8 @@ async fn relocate(
     outcome.map(|(entry, _)| entry)
 }
 
+type Play = (&'static str, fn(&mut Behaviour));
+
 /// In the same folder, to another one with the same name, and with another.
 const WAYS: [(&str, &str); 3] = [("a/x", "a/y"), ("a/x", "b/x"), ("a/x", "b/y")];
 
@@ -105,7 +107,7 @@ fn expected(action: Action, mode: WriteMode, existing: bool) -> (Vec<u64>, Vec<u
 
 #[tokio::test(start_paused = true)]
 async fn however_moves_are_played_clients_see_the_same() {
-    let plays: [(&str, fn(&mut Behaviour)); 9] = [
+    let plays: [Play; 9] = [
         ("default", |_| ()),
         ("urls change", |b| b.url_stability = UrlStability::Changes),
         ("urls untold", |b| b.told_urls = false),
@@ -229,26 +231,26 @@ fn endpoint(action: Action, from: &str, to: &str) -> &'static str {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_looked_up_and_nothing_is_done_twice() {
-    let kinds: [(FaultKind, bool); 8] = [
-        (ResetAfterEffect, true),
-        (EmptyBody, true),
-        (TruncatedJson, true),
-        (Truncate(3), true),
-        (ResetBeforeAnswer, true),
-        (Status(503), true),
-        (HtmlPage, true),
-        (Hang, true),
+    let kinds = [
+        ResetAfterEffect,
+        EmptyBody,
+        TruncatedJson,
+        Truncate(3),
+        ResetBeforeAnswer,
+        FaultKind::Status(503),
+        HtmlPage,
+        Hang,
     ];
     for changes in [UrlStability::Stable, UrlStability::Changes] {
         let world = played(|b| b.url_stability = changes).await;
         for action in [Move, Copy] {
             for (from, to) in WAYS {
-                for (kind, succeeds) in &kinds {
+                for kind in &kinds {
                     let context = format!("{changes:?} {action:?} {from} {to} {kind:?}");
                     prepared(&world, to, true).await;
                     world.fail(endpoint(action, from, to), 1, kind.clone());
                     let outcome = relocate(&world, action, from, to, WriteMode::Replace).await;
-                    assert_eq!(outcome.is_ok(), *succeeds, "{context}: {outcome:?}");
+                    assert!(outcome.is_ok(), "{context}: {outcome:?}");
                     minutes(6).await;
                     let (source, destination) = expected(action, WriteMode::Replace, true);
                     assert_eq!(held(&world, from), source, "{context}");
@@ -574,7 +576,8 @@ async fn a_write_to_what_is_being_moved_away_loses_neither() {
             world.put(from, &content(3_000)).await
         };
         let (moved, written) = tokio::join!(moving, writing);
-        (moved.unwrap(), written.unwrap());
+        moved.unwrap();
+        written.unwrap();
         assert_eq!(held(&world, from), [3_000], "{from} {to}");
         assert_eq!(held(&world, to), [1_000], "{from} {to}");
         minutes(6).await;
