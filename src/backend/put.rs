@@ -473,15 +473,10 @@ impl PutSession {
             .await?;
         // The file is safe: what follows is not the caller's to wait for or to
         // cancel.
-        let scope = Scope::new(Priority::Upload);
-        let mut count = 1;
-        if self.options.mode == WriteMode::KeepBoth {
-            if let Ok(snapshot) = remote.snapshot(scope, folder, None).await {
-                count = snapshot.content.find_files(remote.codec, segment).len();
-            }
-        } else {
+        if self.options.mode != WriteMode::KeepBoth {
             remote.remove_older(&path, folder, segment, &file).await;
         }
+        let count = remote.count(folder, segment).await;
         let entry = Entry::file(path.clone(), &file, count);
         if let Some((id, _lock)) = self.request.take() {
             account.remember(id, self.options.arguments(&path), &path, &file);
@@ -528,6 +523,16 @@ fn record(stored: StoredFile, expected: Expected) -> FileRecord {
 }
 
 impl Remote {
+    /// How many files of this name the folder is known to hold: at least the
+    /// one that was just put there.
+    pub(super) async fn count(&self, folder: i64, segment: &str) -> usize {
+        let known = self.account.catalog.peek(folder).await;
+        known.map_or(1, |known| {
+            let files = known.content.find_files(self.codec, segment);
+            files.len().max(1)
+        })
+    }
+
     /// Gives a file that was stored just now its time and number: it is newer
     /// than all that has its path, whatever clock dated that. Listings will
     /// tell 1Fichier's own date.

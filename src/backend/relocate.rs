@@ -49,6 +49,8 @@ struct Relocation {
     original: (i64, FileRecord),
     made: Made,
     writing: Option<Writing>,
+    /// Nobody knows where it is.
+    is_lost: bool,
     request: Option<(String, String, OwnedMutexGuard<()>)>,
     /// Nobody else writes to these paths.
     _paths: Vec<OwnedMutexGuard<()>>,
@@ -164,6 +166,7 @@ impl Remote {
             original: (from, file.clone()),
             made: Made::new(),
             writing: None,
+            is_lost: false,
             request,
             _paths: paths,
         };
@@ -289,6 +292,7 @@ impl Relocation {
                     }
                     Err(look) => {
                         tracing::warn!(%look, "it cannot be seen what became of a file");
+                        self.is_lost = true;
                         return Err(self.failed(scope, error).await);
                     }
                 }
@@ -343,14 +347,10 @@ impl Relocation {
         } else {
             (to, moved)
         };
-        let mut count = 1;
-        if self.mode == WriteMode::KeepBoth {
-            if let Some(known) = account.catalog.peek(to).await {
-                count = known.content.find_files(remote.codec, segment).len();
-            }
-        } else {
+        if self.mode != WriteMode::KeepBoth {
             remote.remove_older(&path, to, segment, &moved).await;
         }
+        let count = remote.count(to, segment).await;
         if let Some((id, arguments, _lock)) = self.request.take() {
             account.remember(id, arguments, &path, &moved);
         }

@@ -369,6 +369,7 @@ async fn an_older_version_that_cannot_be_removed_fails_nothing_and_goes_later() 
             None => world.put("b/y", &content(1_000)).await,
         };
         let entry = entry.unwrap();
+        assert_eq!(entry.attributes["duplicates"], "2");
         assert_eq!(held(&world, "b/y"), [1_000, 2_000], "{write:?}");
         let shown = world.stat("b/y").await.unwrap();
         assert_eq!(shown.attributes["duplicates"], "2");

@@ -174,7 +174,8 @@ impl Relocation {
         let account = self.remote.account.clone();
         let (from, original) = self.original.clone();
         let file = self.route.file.clone();
-        if file == original && self.route.from == from {
+        // What is not known is not undone.
+        if self.is_lost || file == original && self.route.from == from {
             return error;
         }
         let url = file.url.to_string();
