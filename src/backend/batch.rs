@@ -359,7 +359,7 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
             }
             if told {
                 parts.push_back(there);
-            } else if self.destination_is_gone().await {
+            } else if refusal.as_ref().is_none_or(is_vague) && self.destination_is_gone().await {
                 self.tell_all(there, &Error::no_destination(self.change.endpoint()));
             } else if there.len() > 1 && rounds < SPLITS {
                 let (left, right) = there.split_at(there.len() / 2);
@@ -392,10 +392,6 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
         match exists {
             Ok(false) => self.tell_gone(targets, perhaps, gone),
             Ok(true) => self.tell_all(targets, &otherwise(self.change.endpoint())),
-            // It is there, and nothing more is said about it.
-            Err(error) if matches!(error.kind(), Kind::Access | Kind::Password) => {
-                self.tell_all(targets, &otherwise(self.change.endpoint()));
-            }
             Err(error) => self.tell_all(targets, &error),
         }
     }
@@ -426,9 +422,22 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
     }
 }
 
+/// Whether it may be for the sake of the destination.
+fn is_vague(refusal: &Error) -> bool {
+    matches!(
+        refusal.kind(),
+        Kind::NotFound | Kind::Refused | Kind::NoChange
+    )
+}
+
 fn is_refusal(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::NotFound | Kind::Refused | Kind::Access | Kind::NoChange
+        Kind::NotFound
+            | Kind::Refused
+            | Kind::Access
+            | Kind::Password
+            | Kind::WrongPassword
+            | Kind::NoChange
     )
 }

@@ -105,13 +105,16 @@ impl Remote {
     /// Finds entries that share a path, and resolves them.
     ///
     /// # Errors
-    /// DIRECTORY_NOT_FOUND, NOT_A_DIRECTORY.
+    /// READ_ONLY, DIRECTORY_NOT_FOUND, NOT_A_DIRECTORY.
     pub async fn dedupe(
         &self,
         scope: Scope,
         path: &RemotePath,
         options: DedupeOptions,
     ) -> Result<Dedupe> {
+        if options.mode != DedupeMode::Report {
+            self.check_writable()?;
+        }
         let since = Instant::now();
         let id = self.folder_id(scope, path, None).await?;
         self.snapshot(scope, id, None).await.at_path(path)?;
@@ -232,7 +235,9 @@ impl Walk {
         Ok(Ok(below))
     }
 
-    async fn tell(&self, group: Group) -> Result<(), Left> {
+    async fn tell(&self, mut group: Group) -> Result<(), Left> {
+        self.remote.add_recorded(&mut group.entries).await;
+        self.remote.add_recorded(&mut group.remaining).await;
         self.groups.send(group).await.map_err(|_| Left)
     }
 

@@ -33,6 +33,7 @@ impl Remote {
         path: &RemotePath,
         create_parents: bool,
     ) -> Result<(Entry, bool)> {
+        self.check_writable()?;
         if path.is_root() {
             return Ok((Entry::root(), false));
         }
@@ -142,7 +143,7 @@ impl Remote {
         let error = match made {
             Ok((id, stored)) if stored == name => {
                 self.account.landings.seen(id, Instant::now());
-                let time = self.account.time();
+                let time = self.account.upload_time();
                 self.account.catalog.folder_made(
                     parent,
                     FolderRecord {
@@ -245,6 +246,7 @@ impl Remote {
     /// DIRECTORY_NOT_FOUND unless `allow_missing`, NOT_A_DIRECTORY,
     /// DIRECTORY_NOT_EMPTY.
     pub async fn rmdir(&self, scope: Scope, path: &RemotePath, allow_missing: bool) -> Result<()> {
+        self.check_writable()?;
         let Some((parent, _)) = path.split() else {
             return Err(Error::invalid_path("", "the root cannot be removed"));
         };

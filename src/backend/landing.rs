@@ -128,10 +128,11 @@ impl Remote {
             }
         }
         // Not a task that shutdown waits for, and it keeps nothing alive.
-        let (account, name, codec, path) = (
+        let (account, name, codec, access, path) = (
             Arc::downgrade(&self.account),
             Arc::clone(&self.name),
             self.codec,
+            self.access.clone(),
             path.clone(),
         );
         tokio::spawn(async move {
@@ -143,6 +144,7 @@ impl Remote {
                 name,
                 account,
                 codec,
+                access,
             };
             let _lock = remote.account.locks.hold(format!("landing {folder}")).await;
             if let Some(known) = remote.account.landings.lock().get_mut(&folder) {
@@ -187,7 +189,8 @@ impl Remote {
                         .map(Some);
                 }
                 Err(error)
-                    if matches!(error.kind(), Kind::NotFound | Kind::Password | Kind::Access) => {}
+                    if error.is_about_password()
+                        || matches!(error.kind(), Kind::NotFound | Kind::Access) => {}
                 Err(error) => {
                     // Not known: the next one asks again for these too.
                     if let Some(known) = account.landings.lock().get_mut(&folder) {

@@ -11,7 +11,7 @@ use super::path::RemotePath;
 use super::{Account, Remote};
 use crate::catalog::{Content, FileRecord};
 use crate::encoding::NameCodec;
-use crate::fichier::{Priority, Scope};
+use crate::fichier::{Access, Priority, Scope};
 
 /// How long until the first repeat; each next one waits twice as long.
 const FIRST: Duration = Duration::from_secs(60);
@@ -148,6 +148,7 @@ impl Account {
             name: "".into(),
             account: Arc::clone(self),
             codec: leftover.codec,
+            access: Access::default(),
         };
         let path = &leftover.path;
         let _lock = self.locks.hold(super::path_key(path)).await;

@@ -46,7 +46,7 @@ impl Remote {
     /// The public URL of a file or directory; an empty one after a revocation.
     ///
     /// # Errors
-    /// INVALID_PATH for the root, FILE_NOT_FOUND, INVALID_FIELD for a password
+    /// READ_ONLY, INVALID_PATH for the root, FILE_NOT_FOUND, INVALID_FIELD for a password
     /// that cannot be one. CAPABILITY_MISSING when the link of a file is to be
     /// taken away.
     pub async fn public_link(
@@ -56,6 +56,9 @@ impl Remote {
         options: LinkOptions,
     ) -> Result<String> {
         options.check()?;
+        if options.revoke || options.password.is_some() {
+            self.check_writable()?;
+        }
         let scope = scope.with_priority(Priority::Upload);
         match self.find(scope, path, None).await?.0 {
             Found::Root => Err(Error::invalid_path(
@@ -139,6 +142,7 @@ impl Remote {
         folder: FolderRecord,
         options: LinkOptions,
     ) -> Result<String> {
+        self.check_writable()?;
         let parent = match path.split() {
             Some((parent, _)) => self.folder_id(scope, &parent, None).await?,
             None => return Err(Error::internal("the root has a parent")),
@@ -191,7 +195,7 @@ fn stopped(error: tokio::task::JoinError) -> Error {
 
 /// The password that is meant is the one that should be set.
 fn refused(error: fichier::Error) -> Error {
-    if error.kind() == Kind::Password {
+    if error.is_about_password() {
         let why = format!("1Fichier refuses it: {}", error.text());
         return Error::invalid_field("password", why);
     }

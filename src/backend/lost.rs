@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Remote;
 use crate::catalog::{Content, FileRecord};
 use crate::error::{Reason, Result};
-use crate::fichier::{self, Kind, Priority, Scope};
+use crate::fichier::{self, Priority, Scope};
 
 /// How often the folders are listed.
 const LOOKS: u32 = 3;
@@ -152,7 +152,11 @@ impl Remote {
             }
             if seems_there && doubt {
                 doubt = false;
-                seems_there = self.file_exists(scope, &route.file.url).await?;
+                seems_there = self
+                    .account
+                    .client
+                    .file_exists(scope, &route.file.url)
+                    .await?;
                 if !seems_there {
                     catalog.file_removed(route.from, &route.file.url);
                 }
@@ -162,17 +166,5 @@ impl Remote {
             }
         }
         Ok(if route.copy { Fate::Stayed } else { Fate::Gone })
-    }
-
-    /// Whether a file exists, whoever may read it.
-    pub(super) async fn file_exists(
-        &self,
-        scope: Scope,
-        url: &str,
-    ) -> Result<bool, fichier::Error> {
-        match self.account.client.file_exists(scope, url).await {
-            Err(error) if matches!(error.kind(), Kind::Access | Kind::Password) => Ok(true),
-            other => other,
-        }
     }
 }

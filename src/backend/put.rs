@@ -20,6 +20,9 @@ use crate::transfer::{
     Algorithm, Checksum, Direction, Expected, Hasher, Progress, Spool, Streaming,
 };
 
+/// How far apart two tellings of 1Fichier's time may lie, in seconds.
+const TOLERANCE: i64 = 2;
+
 /// What happens to a file that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum WriteMode {
@@ -97,8 +100,9 @@ impl Remote {
     /// # Errors
     /// EMPTY_FILE, FILE_TOO_LARGE, INVALID_PATH, IS_A_DIRECTORY,
     /// NOT_A_DIRECTORY, DIRECTORY_NOT_FOUND, ENTRY_EXISTS, ETAG_MISMATCH,
-    /// SPOOL_FULL.
+    /// SPOOL_FULL, READ_ONLY.
     pub async fn put(&self, scope: Scope, path: &RemotePath, options: PutOptions) -> Result<Begun> {
+        self.check_writable()?;
         let Some((parent, segment)) = path.split() else {
             return Err(Error::is_a_directory(""));
         };
@@ -108,7 +112,7 @@ impl Remote {
         let mut request = None;
         if let Some(id) = &options.request_id {
             let lock = self.account.locks.hold(format!("request {id}")).await;
-            if let Some(entry) = self.account.replay(id, &options.arguments(path)).await? {
+            if let Some(entry) = self.replay(id, &options.arguments(path)).await? {
                 return Ok(Begun::Replayed(Stored {
                     entry,
                     replayed: true,
@@ -122,6 +126,7 @@ impl Remote {
             .checksums
             .iter()
             .map(|sum| sum.algorithm)
+            .chain(self.recorded_hashes())
             .chain([Algorithm::Whirlpool]);
         let mut session = PutSession {
             remote: self.clone(),
@@ -338,7 +343,7 @@ impl PutSession {
                     return Err(Error::invalid_field(
                         "commit.checksums",
                         format_args!(
-                            "{} of a large file must be named in the header already",
+                            "a {} of a large file must be named in the header already, or be recorded of every upload (`--record-hashes`)",
                             sum.algorithm
                         ),
                     ));
@@ -364,7 +369,7 @@ impl PutSession {
             }
         }
         let whirlpool = sums
-            .into_iter()
+            .iter()
             .find(|sum| sum.algorithm == Algorithm::Whirlpool);
         let Some(whirlpool) = whirlpool else {
             return Err(Error::internal("the content was not hashed"));
@@ -372,7 +377,7 @@ impl PutSession {
         let expected = Expected {
             name: self.stored_name.clone(),
             size: self.received,
-            whirlpool: whirlpool.hex,
+            whirlpool: whirlpool.hex.clone(),
             older: Vec::new(),
         };
 
@@ -381,7 +386,8 @@ impl PutSession {
         let cancel = CancellationToken::new();
         let guard: DropGuard = cancel.clone().drop_guard();
         let tasks = self.remote.account.tasks.clone();
-        let entry = tasks.spawn(self.store(scope, sink, expected, cancel)).await;
+        let store = self.store(scope, sink, expected, sums, cancel);
+        let entry = tasks.spawn(store).await;
         guard.disarm();
         let entry =
             entry.map_err(|error| Error::internal(format!("an upload stopped: {error}")))??;
@@ -425,6 +431,7 @@ impl PutSession {
         scope: Scope,
         content: Ready,
         mut expected: Expected,
+        sums: Vec<Checksum>,
         cancel: CancellationToken,
     ) -> Result<Entry> {
         let account = Arc::clone(&self.remote.account);
@@ -466,6 +473,8 @@ impl PutSession {
         let mut file = record(stored.at_path(&path)?, expected);
         remote.stamp(folder, segment, &mut file).await;
         self.made.clear();
+        // 1Fichier's Whirlpool is that of the bytes that were hashed.
+        remote.record(&file, sums);
         account.catalog.file_added(folder, file.clone());
         // Before anything older goes: it may be the only copy in its place.
         let (folder, file) = remote
@@ -477,12 +486,11 @@ impl PutSession {
             remote.remove_older(&path, folder, segment, &file).await;
         }
         let count = remote.count(folder, segment).await;
-        let entry = Entry::file(path.clone(), &file, count);
         if let Some((id, _lock)) = self.request.take() {
             account.remember(id, self.options.arguments(&path), &path, &file);
         }
         account.catalog.settle().await;
-        Ok(entry)
+        Ok(remote.file_entry(path, &file, count).await)
     }
 }
 
@@ -533,9 +541,9 @@ impl Remote {
         })
     }
 
-    /// Gives a file that was stored just now its time and number: it is newer
-    /// than all that has its path, whatever clock dated that. Listings will
-    /// tell 1Fichier's own date.
+    /// Gives a file that was stored just now its number, and the time that
+    /// listings will tell of it, as far as is known: where 1Fichier's clock is
+    /// not, it is no older than what has its path.
     pub(super) async fn stamp(&self, folder: i64, segment: &str, file: &mut FileRecord) {
         let account = &self.account;
         let known = account.catalog.peek(folder).await;
@@ -543,7 +551,12 @@ impl Remote {
             let files = known.content.find_files(self.codec, segment);
             files.first().and_then(|file| file.time)
         });
-        file.time = newest.max(Some(account.time()));
+        let now = account.upload_time();
+        // Its answers tell whole seconds, and tell them before the upload.
+        let is_vague = |newest: i64| account.client.time().is_none() || newest - now <= TOLERANCE;
+        file.time = newest
+            .filter(|newest| *newest > now && is_vague(*newest))
+            .or(Some(now));
         file.order = account.catalog.next_order();
     }
 }

@@ -96,6 +96,7 @@ impl Remote {
         destination: &RemotePath,
         options: RelocateOptions,
     ) -> Result<Stored> {
+        self.check_writable()?;
         let account = &self.account;
         let Some((_, segment)) = destination.split() else {
             return Err(Error::is_a_directory(""));
@@ -109,7 +110,7 @@ impl Remote {
         let mut request = None;
         if let Some(id) = options.request_id {
             let lock = account.locks.hold(format!("request {id}")).await;
-            if let Some(entry) = account.replay(&id, &arguments).await? {
+            if let Some(entry) = self.replay(&id, &arguments).await? {
                 return Ok(Stored {
                     entry,
                     replayed: true,
@@ -135,7 +136,7 @@ impl Remote {
                     "it is the same as source_path",
                 ));
             }
-            let entry = Entry::file(source.clone(), file, files.len());
+            let entry = self.file_entry(source.clone(), file, files.len()).await;
             return Ok(Stored {
                 entry,
                 replayed: false,
@@ -355,7 +356,7 @@ impl Relocation {
             account.remember(id, arguments, &path, &moved);
         }
         account.catalog.settle().await;
-        Ok(Entry::file(path, &moved, count))
+        Ok(remote.file_entry(path, &moved, count).await)
     }
 
     /// What a failure tells about the catalog.
@@ -368,7 +369,8 @@ impl Relocation {
         let gone = match error.kind() {
             Kind::NotFound => true,
             Kind::NoChange => {
-                let exists = self.remote.file_exists(scope, &file.url).await;
+                let client = &self.remote.account.client;
+                let exists = client.file_exists(scope, &file.url).await;
                 exists.is_ok_and(|exists| !exists)
             }
             _ => false,

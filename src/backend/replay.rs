@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Account;
 use super::entry::Entry;
 use super::path::RemotePath;
+use super::{Account, Remote};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Reason, Result};
 
@@ -18,7 +18,7 @@ struct Outcome {
     file: FileRecord,
 }
 
-impl Account {
+impl Remote {
     /// The outcome of an earlier call with this id and these arguments.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl Account {
                 format_args!("longer than {MAX_ID} bytes"),
             ));
         }
-        let Some((known, outcome)) = self.catalog.outcome(id).await else {
+        let Some((known, outcome)) = self.account.catalog.outcome(id).await else {
             return Ok(None);
         };
         if known != arguments {
@@ -43,13 +43,12 @@ impl Account {
         let Ok(outcome) = serde_json::from_str::<Outcome>(&outcome) else {
             return Ok(None);
         };
-        Ok(Some(Entry::file(
-            RemotePath::parse(&outcome.path)?,
-            &outcome.file,
-            1,
-        )))
+        let path = RemotePath::parse(&outcome.path)?;
+        Ok(Some(self.file_entry(path, &outcome.file, 1).await))
     }
+}
 
+impl Account {
     pub(super) fn remember(
         &self,
         id: String,

@@ -117,6 +117,10 @@ impl Remote {
         let Some((parent, name)) = path.split() else {
             return Ok((Found::Root, self.account.clock.moment()));
         };
+        if self.is_read_only() {
+            // One that is unknown is no reason to call its files missing.
+            self.snapshot(scope, ROOT, staleness).await?;
+        }
         let parent_id = match self.folder_id(scope, &parent, staleness).await {
             Ok(id) => id,
             // Below a missing directory there is nothing.
@@ -205,7 +209,9 @@ impl Remote {
         let entry = match found {
             Found::Root => Entry::root(),
             Found::Folder(folder) => Entry::directory(path.clone(), &folder),
-            Found::Files { files, .. } => Entry::file(path.clone(), &files[0], files.len()),
+            Found::Files { files, .. } => {
+                self.file_entry(path.clone(), &files[0], files.len()).await
+            }
             Found::Nothing => {
                 return Err(Error::new(
                     Reason::FileNotFound,

@@ -26,6 +26,7 @@ impl Client {
         password: &Password,
     ) -> Result<(), Error> {
         const ENDPOINT: &str = "file/chattr";
+        self.check_may_change(ENDPOINT)?;
         let secret = value(password);
         let body = json!({"urls": [url], "pass": secret});
         let outcome: Result<RawBatch, _> = self
@@ -51,6 +52,7 @@ impl Client {
         password: Option<&Password>,
     ) -> Result<String, Error> {
         const ENDPOINT: &str = "folder/share";
+        self.check_may_change(ENDPOINT)?;
         let mut body = json!({"folder_id": folder, "share": 1});
         let secret = password.map_or("", value);
         if password.is_some() {
@@ -75,9 +77,11 @@ impl Client {
 
     /// Takes the public link of a folder away. None is no error.
     pub async fn unshare_folder(&self, scope: Scope, folder: i64) -> Result<(), Error> {
+        const ENDPOINT: &str = "folder/share";
+        self.check_may_change(ENDPOINT)?;
         let body = json!({"folder_id": folder, "share": 0});
         let outcome: Result<RawShare, _> = self
-            .call(scope, Rule::Call, "folder/share", &body, Repeat::Safe)
+            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Safe)
             .await;
         match outcome {
             Err(error) if error.kind() != Kind::NoChange => Err(error),

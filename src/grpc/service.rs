@@ -39,6 +39,12 @@ impl StorageService {
     fn remote(&self, name: &str) -> Result<&Remote, Status> {
         self.remotes.get(name).map_err(|error| status(&error))
     }
+
+    fn writable(&self, name: &str) -> Result<&Remote, Status> {
+        let remote = self.remote(name)?;
+        remote.check_writable().map_err(|error| status(&error))?;
+        Ok(remote)
+    }
 }
 
 fn path(text: &str) -> Result<RemotePath, Status> {
@@ -239,10 +245,8 @@ impl StorageBackend for StorageService {
             }
             results.push(result);
         }
-        let outcomes = within(scope, remote, async {
-            Ok(remote.delete(scope, &targets, request.allow_missing).await)
-        })
-        .await?;
+        let work = remote.delete(scope, &targets, request.allow_missing);
+        let outcomes = within(scope, remote, work).await?;
         for (place, outcome) in places.into_iter().zip(outcomes) {
             results[place].failure = outcome.err().as_ref().map(failure);
         }
@@ -278,7 +282,8 @@ impl StorageBackend for StorageService {
 
     type PurgeStream = Messages<PurgeResponse>;
 
-    async fn purge(&self, _: Request<PurgeRequest>) -> Answer<Self::PurgeStream> {
+    async fn purge(&self, request: Request<PurgeRequest>) -> Answer<Self::PurgeStream> {
+        self.writable(&request.get_ref().remote)?;
         missing(Capability::Purge)
     }
 
@@ -332,7 +337,8 @@ impl StorageBackend for StorageService {
         }))
     }
 
-    async fn move_dir(&self, _: Request<MoveDirRequest>) -> Answer<MoveDirResponse> {
+    async fn move_dir(&self, request: Request<MoveDirRequest>) -> Answer<MoveDirResponse> {
+        self.writable(&request.get_ref().remote)?;
         missing(Capability::MoveDir)
     }
 

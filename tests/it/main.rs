@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod account;
 mod bad_input;
 mod batches;
 mod behind_our_back;
@@ -21,8 +22,11 @@ mod large_folders;
 mod links;
 mod newest;
 mod operations;
+mod passwords;
 mod persistence;
+mod recorded;
 mod relocations;
+mod shared_folders;
 mod streams;
 mod tokens;
 mod upstream_matrix;

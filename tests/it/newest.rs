@@ -89,6 +89,29 @@ async fn a_wrong_clock_does_not_make_a_new_file_old_or_an_old_one_new() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_the_time_of_1fichier_a_new_file_is_the_newest_all_the_same() {
+    for skew in [-86_400, -10, 0, 86_400] {
+        let mut options = Options::default();
+        options.behaviour.usual_date_header = false;
+        let world = build(options, |config| {
+            config.clock = Clock::virtual_time().shifted(skew);
+        })
+        .await;
+        let context = format!("{skew} s off");
+        world.control.add_file(0, "f", b"theirs");
+        world.stat("f").await.unwrap();
+        for size in 1..4 {
+            let data = content(size);
+            let ours = put_beside(&world, "f", &data).await;
+            assert_file(&world, "f", &ours.id, &data, &context).await;
+            seconds(31).await;
+            world.listed_within("", 0).await;
+            assert_file(&world, "f", &ours.id, &data, &context).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_moved_beside_another_file_keeps_its_age() {
     let world = world().await;
     let old = world.put("old", b"old").await.unwrap();

@@ -233,7 +233,7 @@ impl Walk {
                 if !account.catalog.is_unlisted(folder, &file.url) {
                     continue;
                 }
-                let asked = self.remote.file_exists(self.upload_scope(), &file.url);
+                let asked = account.client.file_exists(self.upload_scope(), &file.url);
                 match self.unless_left(asked).await? {
                     Ok(true) => {}
                     Ok(false) => {

@@ -9,7 +9,7 @@ use crate::backend::batch::{Change, Target};
 use crate::backend::lost::Route;
 use crate::catalog::FileRecord;
 use crate::error::Error;
-use crate::fichier::{self, Batch, Kind, Priority, Scope, Turn};
+use crate::fichier::{self, Batch, Kind, Password, Priority, Scope, Turn};
 
 fn same_name(left: &str, right: &str) -> bool {
     // Whether 1Fichier normalises Unicode is not known ([API §J39]).
@@ -46,22 +46,70 @@ impl Relocation {
             let renamed = account.client.rename_files(turn, &[(url, name)]).await?;
             return self.one("file/rename", renamed);
         }
-        if same_name {
+        let password = self.remote.access.password.clone().filter(|_| copy);
+        if let Some(password) = password.as_ref().filter(|_| file.password) {
+            return self.copy_protected(scope, password, cancel).await;
+        }
+        let outcome = if same_name {
             let change = if copy {
                 Change::Copy(to)
             } else {
                 Change::Move(to)
             };
-            return self.send_batched(scope, change, cancel).await;
+            self.send_batched(scope, change, cancel).await
+        } else {
+            self.send_renamed(scope, &url, &name, cancel).await
+        };
+        match (outcome, password) {
+            // Protected since it was listed.
+            (Err(error), Some(password)) if error.is_about_password() => {
+                self.copy_protected(scope, &password, cancel).await
+            }
+            (outcome, _) => outcome,
         }
+    }
+
+    /// Copies a file that needs the remote's password.
+    async fn copy_protected(
+        &mut self,
+        scope: Scope,
+        password: &Password,
+        cancel: &CancellationToken,
+    ) -> Result<String, fichier::Error> {
+        let turn = self.turn(scope, "file/cp", cancel).await?;
+        let Route { to, name, file, .. } = &self.route;
+        let rename = (*file.name != **name).then_some(name.as_str());
+        let client = &self.remote.account.client;
+        let copied = client
+            .copy_protected(turn, &file.url, *to, rename, password)
+            .await?;
+        let renamed = rename.is_none() || copied.name.is_some();
+        let url = self.one("file/cp", copied)?;
+        if renamed {
+            return Ok(url);
+        }
+        self.name_now(scope, url).await
+    }
+
+    /// Moves or copies a file and gives it its new name in one call, or in two
+    /// where 1Fichier wants that.
+    async fn send_renamed(
+        &mut self,
+        scope: Scope,
+        url: &str,
+        name: &str,
+        cancel: &CancellationToken,
+    ) -> Result<String, fichier::Error> {
+        let account = self.remote.account.clone();
+        let Route { to, copy, .. } = self.route;
         let endpoint = if copy { "file/cp" } else { "file/mv" };
         let turn = self.turn(scope, endpoint, cancel).await?;
-        let urls = [url];
+        let urls = [url.to_owned()];
         let sent = if copy {
-            let copied = account.client.copy_files(turn, &urls, to, Some(&name));
+            let copied = account.client.copy_files(turn, &urls, to, Some(name));
             copied.await
         } else {
-            let moved = account.client.move_files(turn, &urls, to, Some(&name));
+            let moved = account.client.move_files(turn, &urls, to, Some(name));
             moved.await
         };
         let renamed = sent.as_ref().is_ok_and(|batch| batch.name.is_some());
@@ -71,7 +119,7 @@ impl Relocation {
             Ok(url) => self.name_now(scope, url).await,
             Err(error) if error.kind() == Kind::NotFound => {
                 // The file or its destination.
-                match self.remote.file_exists(scope, &urls[0]).await? {
+                match account.client.file_exists(scope, &urls[0]).await? {
                     true => Err(fichier::Error::no_destination(endpoint)),
                     false => Err(error),
                 }

@@ -327,6 +327,24 @@ async fn moving_with_a_new_name() {
 }
 
 #[tokio::test]
+async fn dates_of_answers() {
+    let rig = Rig::start(Options {
+        start_date: Some(1_761_440_400),
+        limits: Limits::none(),
+        ..Options::default()
+    })
+    .await;
+    let reply = rig.call("folder/ls", json!({})).await;
+    assert!(
+        reply.header("date").starts_with("Sun, 26 Oct 2025 01:00:"),
+        "{reply:?}"
+    );
+    rig.control.set_behaviour(|b| b.usual_date_header = false);
+    let reply = rig.call("folder/ls", json!({})).await;
+    assert_eq!(reply.header("date"), "today");
+}
+
+#[tokio::test]
 async fn answers_without_links() {
     let rig = Rig::with(|b| b.told_urls = false).await;
     let folder = rig.mkdir(0, "a").await;
