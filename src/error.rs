@@ -134,6 +134,12 @@ impl Error {
         self.edit(|inner| inner.metadata.push((key, value.into())))
     }
 
+    /// Adds to the text what else is to be known.
+    #[must_use]
+    pub fn hint(self, text: &str) -> Self {
+        self.edit(|inner| inner.message = format!("{}; {text}", inner.message))
+    }
+
     /// Says how long to wait before a repeat.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {

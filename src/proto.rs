@@ -14,6 +14,16 @@ mod generated {
 
 pub use generated::*;
 
+impl std::fmt::Debug for PublicLinkRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PublicLinkRequest")
+            .field("remote", &self.remote)
+            .field("path", &self.path)
+            .field("revoke", &self.revoke)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The name of the package.
 pub const PACKAGE: &str = "pluton.storage.v1";
 

@@ -186,6 +186,33 @@ refused Stat '{"path": "copies/one.bin"}' NotFound 5 FILE_NOT_FOUND
 call Stat '{"path": "letters/été/a b.bin"}'
 ok "Copy and Move"
 
+link=$(answer 'm[0]["entry"]["id"]')
+call PublicLink '{"path": "letters/été/a b.bin"}'
+equal "the link of a file" "$(answer 'm[0]["url"]')" "$link"
+call PublicLink '{"path": "copies"}'
+shared=$(answer 'm[0]["url"]')
+[[ $shared == https://1fichier.com/dir/* ]] || fail "the link of a directory is '$shared'"
+call PublicLink '{"path": "copies", "password": "open sesame"}'
+equal "the link of a directory, again" "$(answer 'm[0]["url"]')" "$shared"
+call Stat '{"path": "copies"}'
+equal "the password of a directory" "$(answer 'm[0]["entry"]["attributes"]["password"]')" 1
+call PublicLink '{"path": "copies", "revoke": true}'
+equal "the link that was taken away" "$(answer 'm[0].get("url", "")')" ""
+refused PublicLink '{"path": "copies/two.bin", "revoke": true}' Unimplemented 12 CAPABILITY_MISSING
+refused PublicLink '{"path": "copies/two.bin", "password": "short"}' InvalidArgument 3 INVALID_FIELD
+ok "PublicLink: given, protected, taken away"
+
+call Copy '{"sourcePath": "copies/two.bin", "destinationPath": "copies/two.bin", "writeMode": "WRITE_MODE_KEEP_BOTH"}'
+call Dedupe '{"path": "copies"}'
+equal "the entries of one path" "$(answer '" ".join(g["path"] + ":" + str(len(g["entries"])) for g in m)')" "copies/two.bin:2"
+call Dedupe '{"path": "copies", "mode": "DEDUPE_MODE_RENAME", "validateOnly": true}'
+equal "the names that would be given" "$(answer '" ".join(e["path"] for e in m[0]["remaining"])')" "copies/two.bin copies/two-1.bin"
+call Dedupe '{"path": "", "recursive": true, "mode": "DEDUPE_MODE_IDENTICAL"}'
+equal "what is kept" "$(answer 'm[0]["keptId"] == m[0]["remaining"][0]["id"] and len(m[0]["remaining"])')" 1
+call Dedupe '{"path": "", "recursive": true}'
+equal "what is left to resolve" "$(answer 'len(m)')" 0
+ok "Dedupe: told, foreseen, resolved"
+
 call Refresh '{"recursive": true}'
 equal "something was forgotten" "$(answer 'int(m[0]["droppedDirectories"]) > 0')" True
 call GetActivity ""

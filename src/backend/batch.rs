@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
 use crate::error::Reason;
-use crate::fichier::{BATCH, Batch, Client, Error, Kind, Priority, Scope, Turn};
+use crate::fichier::{BATCH, Batch, Client, Error, Kind, Priority, ROOT, Scope, Turn};
 use crate::transfer::{Fit, Gather};
 
 /// How often what is left of a batch is sent again.
@@ -41,6 +42,14 @@ impl Change {
             Self::Remove => "file/rm",
             Self::Move(_) => "file/mv",
             Self::Copy(_) => "file/cp",
+        }
+    }
+
+    /// Where the files go.
+    fn destination(self) -> Option<i64> {
+        match self {
+            Self::Remove => None,
+            Self::Move(folder) | Self::Copy(folder) => Some(folder),
         }
     }
 
@@ -93,6 +102,18 @@ impl Batches {
         change: Change,
         targets: &[Target],
     ) -> Vec<Outcome> {
+        self.run_until(scope, change, targets, &CancellationToken::new())
+            .await
+    }
+
+    /// The same; what has not left when `cancel` is, does not leave any more.
+    pub(super) async fn run_until(
+        self: &Arc<Self>,
+        scope: Scope,
+        change: Change,
+        targets: &[Target],
+        cancel: &CancellationToken,
+    ) -> Vec<Outcome> {
         let mut waits = Vec::with_capacity(targets.len());
         for target in targets {
             let (outcome, receiver) = oneshot::channel();
@@ -106,7 +127,7 @@ impl Batches {
             if start {
                 tokio::spawn(Arc::clone(self).collect(change));
             }
-            waits.push(self.wait(scope, change, id, receiver));
+            waits.push(self.wait(scope, change, id, receiver, cancel));
         }
         join_all(waits).await
     }
@@ -117,16 +138,17 @@ impl Batches {
         change: Change,
         id: u64,
         mut receiver: oneshot::Receiver<Outcome>,
+        cancel: &CancellationToken,
     ) -> Outcome {
         let stopped = || Error::stopping(change.endpoint());
-        tokio::select! {
+        let error = tokio::select! {
             biased;
             outcome = &mut receiver => return outcome.unwrap_or_else(|_| Err(stopped())),
-            error = self.client.budget().locked_out(scope) => {
-                if self.waiting.withdraw(&change, id) {
-                    return Err(error);
-                }
-            }
+            error = self.client.budget().locked_out(scope) => error,
+            () = cancel.cancelled() => Error::given_up(change.endpoint()),
+        };
+        if self.waiting.withdraw(&change, id) {
+            return Err(error);
         }
         receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
@@ -211,14 +233,7 @@ impl Batches {
         let folders: HashSet<i64> = targets.iter().map(|target| target.folder).collect();
         let mut listed = HashMap::new();
         for folder in folders.into_iter().take(LISTINGS) {
-            if let Some(wait) = self.catalog.listing_after(folder, since) {
-                tokio::time::sleep(wait).await;
-            }
-            match self
-                .catalog
-                .folder(scope, folder, Some(since.elapsed()))
-                .await
-            {
+            match self.catalog.folder_since(scope, folder, since).await {
                 Ok(snapshot) => {
                     listed.insert(folder, Some(snapshot.content));
                 }
@@ -239,7 +254,8 @@ impl Batches {
 }
 
 /// One batch, until each of its files is known to be done, to be gone
-/// (NotFound), or to be refused.
+/// (NotFound), or to be refused. A move or copy whose answer was lost stays
+/// unknown: it is whoever asked for it that knows what to look for.
 struct Work<'a, T> {
     batches: &'a Arc<Batches>,
     change: Change,
@@ -269,7 +285,7 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                 .take()
                 .unwrap_or_else(|| self.change.scope().into());
             let (left, refusal) = match self.batches.call(self.change, turn, &urls).await {
-                Ok(Batch { done }) => {
+                Ok(Batch { done, untold, .. }) => {
                     let progress = !done.is_empty();
                     let left = part
                         .into_iter()
@@ -277,6 +293,10 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                         .collect::<Vec<_>>();
                     for (url, now) in done {
                         (self.tell)(url, Ok(now));
+                    }
+                    if untold {
+                        self.tell_all(left, &Error::untold(self.change.endpoint()));
+                        continue;
                     }
                     if progress && !left.is_empty() && rounds < ROUNDS {
                         parts.push_back(left);
@@ -298,6 +318,16 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                 }
                 // One bad file may have made 1Fichier refuse all ([API §J11]).
                 Err(error) if is_refusal(error.kind()) && part.len() > 1 => (part, Some(error)),
+                Err(error)
+                    if error.kind() == Kind::NotFound && self.change.destination().is_some() =>
+                {
+                    // The file or its destination.
+                    self.ask_for_one(part, &perhaps, &gone, |endpoint| {
+                        Error::no_destination(endpoint)
+                    })
+                    .await;
+                    continue;
+                }
                 Err(error) if error.kind() == Kind::NotFound => {
                     self.tell_gone(part, &perhaps, &error);
                     continue;
@@ -310,18 +340,10 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
             if left.is_empty() {
                 continue;
             }
-            if let ([target], None) = (left.as_slice(), &refusal) {
+            if left.len() == 1 && refusal.is_none() {
                 // Not done although 1Fichier said OK: most likely gone before.
-                match self
-                    .batches
-                    .client
-                    .file_exists(self.change.scope(), &target.url)
-                    .await
-                {
-                    Ok(false) => self.tell_gone(left, &perhaps, &gone),
-                    Ok(true) => self.tell_all(left, &Error::undone()),
-                    Err(error) => self.tell_all(left, &error),
-                }
+                self.ask_for_one(left, &perhaps, &gone, |_| Error::undone())
+                    .await;
                 continue;
             }
             // Several are in doubt. Listings tell which of them are gone; to
@@ -337,6 +359,8 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
             }
             if told {
                 parts.push_back(there);
+            } else if refusal.as_ref().is_none_or(is_vague) && self.destination_is_gone().await {
+                self.tell_all(there, &Error::no_destination(self.change.endpoint()));
             } else if there.len() > 1 && rounds < SPLITS {
                 let (left, right) = there.split_at(there.len() / 2);
                 parts.push_back(left.to_vec());
@@ -346,6 +370,43 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                 self.tell_all(there, &error);
             }
         }
+    }
+
+    /// Asks whether a file exists; `otherwise` tells why nothing was done if it
+    /// does.
+    async fn ask_for_one(
+        &mut self,
+        targets: Vec<Target>,
+        perhaps: &HashSet<String>,
+        gone: &Error,
+        otherwise: impl Fn(&'static str) -> Error,
+    ) {
+        let Some(target) = targets.first() else {
+            return;
+        };
+        let exists = self
+            .batches
+            .client
+            .file_exists(self.change.scope(), &target.url)
+            .await;
+        match exists {
+            Ok(false) => self.tell_gone(targets, perhaps, gone),
+            Ok(true) => self.tell_all(targets, &otherwise(self.change.endpoint())),
+            Err(error) => self.tell_all(targets, &error),
+        }
+    }
+
+    /// All were refused, and all are there: is it because of where they go?
+    async fn destination_is_gone(&self) -> bool {
+        let Some(folder) = self.change.destination().filter(|folder| *folder != ROOT) else {
+            return false;
+        };
+        let listed = self
+            .batches
+            .catalog
+            .folder_since(self.change.scope(), folder, self.started)
+            .await;
+        matches!(listed, Err(error) if error.reason() == Reason::DirectoryNotFound)
     }
 
     /// What an earlier call of this batch may have removed was removed.
@@ -359,6 +420,14 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
             (self.tell)(target.url, outcome);
         }
     }
+}
+
+/// Whether it may be for the sake of the destination.
+fn is_vague(refusal: &Error) -> bool {
+    matches!(
+        refusal.kind(),
+        Kind::NotFound | Kind::Refused | Kind::NoChange
+    )
 }
 
 fn is_refusal(kind: Kind) -> bool {

@@ -291,7 +291,7 @@ impl Remote {
     }
 
     /// Removes a folder; false if it was gone already.
-    async fn remove_empty(
+    pub(super) async fn remove_empty(
         &self,
         scope: Scope,
         path: &RemotePath,

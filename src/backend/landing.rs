@@ -76,7 +76,9 @@ impl Remote {
         file: &FileRecord,
     ) -> Result<(i64, FileRecord)> {
         let account = &self.account;
-        if folder == ROOT || account.catalog.is_exclusive() {
+        // 1Fichier tells nothing about what is protected.
+        let untold = file.password || file.acl;
+        if folder == ROOT || untold || account.catalog.is_exclusive() {
             return Ok((folder, file.clone()));
         }
         let trusted = {
@@ -171,7 +173,8 @@ impl Remote {
             Some(known) => std::mem::take(&mut known.pending),
             None => return Ok(None),
         };
-        // The newest that is still there: others may have been removed since.
+        // The newest that is still there and that may be asked about: others
+        // may have been removed or protected since.
         for file in pending.iter().rev().take(3) {
             match account.client.folder_of(scope, &file.url).await {
                 // Elsewhere than in the root it was put by somebody's will.
@@ -185,7 +188,9 @@ impl Remote {
                         .await
                         .map(Some);
                 }
-                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error)
+                    if error.is_about_password()
+                        || matches!(error.kind(), Kind::NotFound | Kind::Access) => {}
                 Err(error) => {
                     // Not known: the next one asks again for these too.
                     if let Some(known) = account.landings.lock().get_mut(&folder) {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::entry::{Entry, EntryKind};
 use super::path::RemotePath;
 use super::{MAX_PAGE, Remote, Staleness};
-use crate::catalog::Snapshot;
+use crate::catalog::{Snapshot, newest_first};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::Scope;
 
@@ -219,17 +219,16 @@ impl Listing {
             .files()
             .map(|file| (path.join(&codec.to_segment(&file.name)), file))
             .collect();
-        files.sort_by(|left, right| {
-            left.0
-                .cmp(&right.0)
-                .then_with(|| (right.1.time, &right.1.url).cmp(&(left.1.time, &left.1.url)))
-        });
+        files.sort_by(|left, right| left.0.cmp(&right.0));
         let mut entries = Vec::with_capacity(files.len());
         for same in files.chunk_by(|left, right| left.0 == right.0) {
+            let path = &same[0].0;
             if same.len() > 1 {
-                tracing::warn!(path = %same[0].0, files = same.len(), "several files share a path; the newest counts");
+                tracing::warn!(%path, files = same.len(), "several files share a path; the newest counts");
             }
-            entries.push(Entry::file(same[0].0.clone(), same[0].1, same.len()));
+            let mut files: Vec<_> = same.iter().map(|(_, file)| *file).collect();
+            newest_first(&mut files);
+            entries.push(Entry::file(path.clone(), files[0], files.len()));
         }
         entries
     }

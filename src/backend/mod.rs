@@ -5,13 +5,17 @@ mod about;
 mod activity;
 mod batch;
 mod connection;
+mod dedupe;
 mod delete;
 mod directories;
 mod entry;
 mod in_use;
 mod landing;
+mod leftovers;
+mod links;
 mod list;
 mod login;
+mod lost;
 mod path;
 mod put;
 mod read;
@@ -34,8 +38,10 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 pub use about::Quota;
 pub use activity::{Activity, BudgetActivity, CatalogActivity};
 pub use connection::{Check, CheckState};
+pub use dedupe::{Dedupe, DedupeMode, DedupeOptions, Group};
 pub use delete::DeleteTarget;
 pub use entry::{Entry, EntryKind};
+pub use links::LinkOptions;
 pub use list::{ListOptions, Listing, Page};
 pub use login::Login;
 pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
@@ -102,6 +108,7 @@ pub struct Account {
     locks: Locks,
     in_use: in_use::FoldersInUse,
     landings: landing::Landings,
+    leftovers: leftovers::Leftovers,
     clock: Clock,
     record_hashes: Algorithms,
     tasks: TaskTracker,
@@ -168,6 +175,7 @@ impl Account {
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
             landings: landing::Landings::default(),
+            leftovers: leftovers::Leftovers::default(),
             clock: settings.clock,
             record_hashes: settings.record_hashes,
             tasks,
@@ -185,9 +193,11 @@ impl Account {
         self.pages.as_ref().unwrap_or_else(|| self.client.budget())
     }
 
-    /// Now, as a listing will tell it of what is stored now.
+    /// Now by 1Fichier's clock, as a listing will tell it of what is stored
+    /// now.
     fn upload_time(&self) -> i64 {
-        time::as_listed(to_millis(self.clock.now()).div_euclid(1_000))
+        let own = || to_millis(self.clock.now()).div_euclid(1_000);
+        time::as_listed(self.client.time().unwrap_or_else(own))
     }
 }
 
@@ -352,23 +362,45 @@ impl fmt::Debug for Locks {
     }
 }
 
+/// The key of what is written to one path, one after the other.
+fn path_key(path: &RemotePath) -> String {
+    format!("put {path}")
+}
+
 impl Locks {
+    fn get(&self, key: String) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.len() > 1_000 {
+            locks.retain(|_, lock| lock.strong_count() > 0);
+        }
+        match locks.get(&key).and_then(Weak::upgrade) {
+            Some(lock) => lock,
+            None => {
+                let lock = Arc::new(tokio::sync::Mutex::new(()));
+                locks.insert(key, Arc::downgrade(&lock));
+                lock
+            }
+        }
+    }
+
     async fn hold(&self, key: String) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if locks.len() > 1_000 {
-                locks.retain(|_, lock| lock.strong_count() > 0);
-            }
-            match locks.get(&key).and_then(Weak::upgrade) {
-                Some(lock) => lock,
-                None => {
-                    let lock = Arc::new(tokio::sync::Mutex::new(()));
-                    locks.insert(key, Arc::downgrade(&lock));
-                    lock
-                }
-            }
-        };
-        lock.lock_owned().await
+        self.get(key).lock_owned().await
+    }
+
+    /// `None` when somebody holds it.
+    fn try_hold(&self, key: String) -> Option<OwnedMutexGuard<()>> {
+        self.get(key).try_lock_owned().ok()
+    }
+
+    /// Several, in an order that is the same for all who want several.
+    async fn hold_all(&self, mut keys: Vec<String>) -> Vec<OwnedMutexGuard<()>> {
+        keys.sort_unstable();
+        keys.dedup();
+        let mut guards = Vec::with_capacity(keys.len());
+        for key in keys {
+            guards.push(self.hold(key).await);
+        }
+        guards
     }
 }
 

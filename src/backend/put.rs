@@ -12,13 +12,16 @@ use super::entry::{Entry, etag};
 use super::in_use::Writing;
 use super::path::RemotePath;
 use super::resolve::Found;
-use super::{AtPath, Remote};
+use super::{AtPath, Remote, path_key};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
 use crate::transfer::{
     Algorithm, Checksum, Direction, Expected, Hasher, Progress, Spool, Streaming,
 };
+
+/// How far apart two tellings of 1Fichier's time may lie, in seconds.
+const TOLERANCE: i64 = 2;
 
 /// What happens to a file that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -439,7 +442,7 @@ impl PutSession {
             .ok_or_else(|| Error::internal("the root was written"))?;
         // Writes to one path one after the other, so that each sees what the
         // one before it left.
-        let _lock = account.locks.hold(format!("put {path}")).await;
+        let _lock = account.locks.hold(path_key(&path)).await;
         if cancel.is_cancelled() {
             return Err(
                 Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()),
@@ -467,7 +470,8 @@ impl PutSession {
             }
             Ready::Streaming(stream) => stream.commit(expected.clone()).await,
         };
-        let file = record(stored.at_path(&path)?, expected, account.upload_time());
+        let mut file = record(stored.at_path(&path)?, expected);
+        remote.stamp(folder, segment, &mut file).await;
         self.made.clear();
         // 1Fichier's Whirlpool is that of the bytes that were hashed.
         remote.record(&file, sums);
@@ -478,18 +482,10 @@ impl PutSession {
             .await?;
         // The file is safe: what follows is not the caller's to wait for or to
         // cancel.
-        let scope = Scope::new(Priority::Upload);
-        let mut count = 1;
-        if self.options.mode == WriteMode::KeepBoth {
-            if let Ok(snapshot) = remote.snapshot(scope, folder, None).await {
-                count = snapshot.content.find_files(remote.codec, segment).len();
-            }
-        } else {
-            // A failure does not fail the write.
-            if let Err(error) = remote.remove_others(scope, folder, segment, &file).await {
-                tracing::warn!(%path, %error, "an older version of a replaced file stays for now");
-            }
+        if self.options.mode != WriteMode::KeepBoth {
+            remote.remove_older(&path, folder, segment, &file).await;
         }
+        let count = remote.count(folder, segment).await;
         if let Some((id, _lock)) = self.request.take() {
             account.remember(id, self.options.arguments(&path), &path, &file);
         }
@@ -519,45 +515,48 @@ impl Drop for PutSession {
     }
 }
 
-fn record(stored: StoredFile, expected: Expected, time: i64) -> FileRecord {
+fn record(stored: StoredFile, expected: Expected) -> FileRecord {
     FileRecord {
         url: stored.url.into(),
         name: stored.name.into(),
         size: expected.size,
-        // The listing will tell 1Fichier's own time; until then ours.
-        time: Some(time),
+        time: None,
         whirlpool: Whirlpool::from_hex(&expected.whirlpool),
         content_type: "".into(),
         password: false,
         acl: false,
         cdn: false,
+        order: 0,
     }
 }
 
 impl Remote {
-    /// Removes all other files of a path. The new one is safe already.
-    ///
-    /// # Errors
-    /// When some of them stay: as duplicates, until the next write.
-    pub(super) async fn remove_others(
-        &self,
-        scope: Scope,
-        folder: i64,
-        segment: &str,
-        new: &FileRecord,
-    ) -> Result<()> {
-        let snapshot = self.snapshot(scope, folder, None).await?;
-        let others: Vec<String> = snapshot
-            .content
-            .find_files(self.codec, segment)
-            .into_iter()
-            .filter(|file| file.url != new.url)
-            .map(|file| file.url.to_string())
-            .collect();
-        if others.is_empty() {
-            return Ok(());
-        }
-        let scope = scope.with_priority(Priority::Delete);
-        Ok(self.remove_urls(scope, folder, &others).await?)
+    /// How many files of this name the folder is known to hold: at least the
+    /// one that was just put there.
+    pub(super) async fn count(&self, folder: i64, segment: &str) -> usize {
+        let known = self.account.catalog.peek(folder).await;
+        known.map_or(1, |known| {
+            let files = known.content.find_files(self.codec, segment);
+            files.len().max(1)
+        })
+    }
+
+    /// Gives a file that was stored just now its number, and the time that
+    /// listings will tell of it, as far as is known: where 1Fichier's clock is
+    /// not, it is no older than what has its path.
+    pub(super) async fn stamp(&self, folder: i64, segment: &str, file: &mut FileRecord) {
+        let account = &self.account;
+        let known = account.catalog.peek(folder).await;
+        let newest = known.and_then(|known| {
+            let files = known.content.find_files(self.codec, segment);
+            files.first().and_then(|file| file.time)
+        });
+        let now = account.upload_time();
+        // Its answers tell whole seconds, and tell them before the upload.
+        let is_vague = |newest: i64| account.client.time().is_none() || newest - now <= TOLERANCE;
+        file.time = newest
+            .filter(|newest| *newest > now && is_vague(*newest))
+            .or(Some(now));
+        file.order = account.catalog.next_order();
     }
 }

@@ -1,13 +1,24 @@
 //! Moving and copying files inside 1Fichier.
 
-use super::batch::{Change, Target};
-use super::entry::etag;
+mod send;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::directories::Made;
+use super::entry::{Entry, etag};
+use super::in_use::Writing;
+use super::lost::{Fate, Look, Route};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode, etag_mismatch};
-use super::{AtPath, Remote};
+use super::{Remote, path_key};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
+
+/// Times that a move or copy is sent again that listings show not to have
+/// happened.
+const REPEATS: u32 = 2;
 
 /// How a file is moved or copied.
 #[derive(Clone, Debug, Default)]
@@ -26,17 +37,28 @@ enum Action {
     Copy,
 }
 
-/// A file on its way: where it is, and where it goes.
-struct Route<'a> {
-    from: i64,
-    file: &'a FileRecord,
-    to: i64,
-    name: &'a str,
+/// A move or copy that cannot be refused any more.
+struct Relocation {
+    remote: Remote,
+    action: Action,
+    source: RemotePath,
+    destination: RemotePath,
+    mode: WriteMode,
+    route: Route,
+    /// Where the file was at the beginning.
+    original: (i64, FileRecord),
+    made: Made,
+    writing: Option<Writing>,
+    /// Nobody knows where it is.
+    is_lost: bool,
+    request: Option<(String, String, OwnedMutexGuard<()>)>,
+    /// Nobody else writes to these paths.
+    _paths: Vec<OwnedMutexGuard<()>>,
 }
 
 impl Remote {
     /// Moves or renames a file. One that is already at the destination is
-    /// removed once the file has arrived.
+    /// removed once the file has arrived; if that fails, it stays for now.
     ///
     /// # Errors
     /// FILE_NOT_FOUND, IS_A_DIRECTORY, ENTRY_EXISTS, ETAG_MISMATCH.
@@ -76,10 +98,11 @@ impl Remote {
     ) -> Result<Stored> {
         self.check_writable()?;
         let account = &self.account;
-        let Some((parent, segment)) = destination.split() else {
+        let Some((_, segment)) = destination.split() else {
             return Err(Error::is_a_directory(""));
         };
         self.check_names(destination)?;
+        let name = self.stored_name(destination, segment)?;
         let arguments = format!(
             "{action:?} {source} {destination} {:?} {:?}",
             options.mode, options.if_match
@@ -93,9 +116,13 @@ impl Remote {
                     replayed: true,
                 });
             }
-            request = Some((id, lock));
+            request = Some((id, arguments, lock));
         }
 
+        let paths = account
+            .locks
+            .hold_all(keys(action, source, destination))
+            .await;
         let (from, files) = self.find_files(scope, source, None).await?;
         let file = &files[0];
         if options.if_match.is_some_and(|wanted| wanted != etag(file)) {
@@ -115,163 +142,263 @@ impl Remote {
                 replayed: false,
             });
         }
-        let _lock = account.locks.hold(format!("put {destination}")).await;
         let target = PutOptions {
             mode: options.mode,
             create_parents: true,
             ..PutOptions::default()
         };
         self.check_target(scope, destination, &target).await?;
-        let (to, _writing) = self
-            .folder_to_write(scope, &parent, &mut Vec::new())
-            .await?;
-        let name = self.stored_name(destination, segment)?;
 
-        let route = Route {
-            from,
-            file,
-            to,
-            name: &name,
+        // What is sent must be entered even if the caller goes away.
+        let relocation = Relocation {
+            remote: self.clone(),
+            action,
+            source: source.clone(),
+            destination: destination.clone(),
+            mode: options.mode,
+            route: Route {
+                from,
+                file: file.clone(),
+                to: from,
+                name,
+                copy: action == Action::Copy,
+                before: Default::default(),
+            },
+            original: (from, file.clone()),
+            made: Made::new(),
+            writing: None,
+            is_lost: false,
+            request,
+            _paths: paths,
         };
-        if action == Action::Move {
-            account.landings.forget(from, &file.url);
+        let cancel = CancellationToken::new();
+        let guard: DropGuard = cancel.clone().drop_guard();
+        let task = account.tasks.spawn(relocation.run(scope, cancel));
+        let entry = task.await;
+        guard.disarm();
+        let entry =
+            entry.map_err(|error| Error::internal(format!("a move stopped: {error}")))??;
+        Ok(Stored {
+            entry,
+            replayed: false,
+        })
+    }
+}
+
+/// The paths that nobody else may write to meanwhile: the destination, what is
+/// moved away, and where that may be for a moment.
+fn keys(action: Action, source: &RemotePath, destination: &RemotePath) -> Vec<String> {
+    let mut keys = vec![path_key(destination)];
+    if action == Action::Move {
+        keys.push(path_key(source));
+        if let (Some((_, name)), Some((parent, _))) = (source.split(), destination.split()) {
+            keys.push(path_key(&parent.join(name)));
         }
-        let url = match action {
-            Action::Move => self.send_move(scope, &route).await,
-            Action::Copy => self.send_copy(scope, &route).await,
+    }
+    keys
+}
+
+fn extension(name: &str) -> Option<&str> {
+    name.rsplit_once('.').map(|(_, extension)| extension)
+}
+
+impl Relocation {
+    async fn run(mut self, scope: Scope, cancel: CancellationToken) -> Result<Entry> {
+        let scope = scope.with_priority(Priority::Upload);
+        let outcome = match self.open(scope, &cancel).await {
+            Ok(()) => self.transfer(scope, &cancel).await,
+            Err(error) => Err(error),
         };
-        let url = match url {
-            Ok(url) => url,
-            Err(error) => return Err(self.failed(&route, error, source)),
+        match outcome {
+            Ok(url) => self.finish(url).await,
+            Err(error) => {
+                let error = self.take_back(error).await;
+                self.writing = None;
+                self.remote.unmake(std::mem::take(&mut self.made)).await;
+                self.remote.account.catalog.settle().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds or makes the folder at the destination.
+    async fn open(&mut self, scope: Scope, cancel: &CancellationToken) -> Result<()> {
+        let parent = self.parent();
+        self.writing = None;
+        let opened = tokio::select! {
+            biased;
+            opened = self.remote.folder_to_write(scope, &parent, &mut self.made) => opened?,
+            () = cancel.cancelled() => return Err(fichier::Error::given_up("folder/mkdir").into()),
         };
+        let (to, writing) = opened;
+        self.writing = Some(writing);
+        self.route.to = to;
+        let known = self.remote.account.catalog.peek(to).await;
+        self.route.before = known
+            .iter()
+            .flat_map(|known| known.content.files())
+            .filter(|file| *file.name == *self.route.name)
+            .map(|file| file.url.clone())
+            .collect();
+        Ok(())
+    }
+
+    fn parent(&self) -> RemotePath {
+        let split = self.destination.split();
+        split.map_or_else(RemotePath::root, |(parent, _)| parent)
+    }
+
+    /// Does it, and makes sure that it is done. Returns the URL of the file at
+    /// its destination.
+    async fn transfer(&mut self, scope: Scope, cancel: &CancellationToken) -> Result<String> {
+        let mut repeats = 0;
+        let mut made_again = false;
+        loop {
+            let error = match self.send(scope, cancel).await {
+                Ok(url) => return Ok(url),
+                Err(error) => error,
+            };
+            let refused = matches!(
+                error.kind(),
+                Kind::NoChange | Kind::Refused | Kind::NotFound
+            );
+            // Where listings lag, the repeat of what had happened is refused.
+            let unsure = error.outcome_unknown() || repeats > 0 && refused;
+            if error.kind() == Kind::NoDestination && !made_again {
+                made_again = true;
+                let account = &self.remote.account;
+                account.catalog.folder_gone(self.route.to);
+                self.open(scope, cancel).await?;
+            } else if unsure {
+                tracing::info!(%error, destination = %self.destination, "looking what became of a file");
+                let look = if refused {
+                    Look::doubtful(&error)
+                } else {
+                    Look::patient(&error)
+                };
+                match self.remote.fate(&self.route, look).await {
+                    Ok(Fate::Arrived(url)) => return Ok(url),
+                    Ok(Fate::Unnamed(file)) => self.passed(file),
+                    Ok(Fate::Stayed)
+                        if error.outcome_unknown()
+                            && repeats < REPEATS
+                            && !cancel.is_cancelled() =>
+                    {
+                        repeats += 1;
+                    }
+                    Ok(Fate::Stayed) => return Err(self.failed(scope, error).await),
+                    Ok(Fate::Gone) => {
+                        let gone = fichier::Error::gone("file/mv");
+                        return Err(self.failed(scope, gone).await);
+                    }
+                    Err(look) => {
+                        tracing::warn!(%look, "it cannot be seen what became of a file");
+                        self.is_lost = true;
+                        return Err(self.failed(scope, error).await);
+                    }
+                }
+            } else {
+                return Err(self.failed(scope, error).await);
+            }
+        }
+    }
+
+    /// The file is at its destination.
+    async fn finish(mut self, url: String) -> Result<Entry> {
+        let (remote, path) = (self.remote.clone(), self.destination.clone());
+        let account = &remote.account;
+        let (parent, segment) = path
+            .split()
+            .ok_or_else(|| Error::internal("the root was written"))?;
+        let Route {
+            from,
+            ref file,
+            to,
+            ref name,
+            copy,
+            ..
+        } = self.route;
         let mut moved = FileRecord {
             url: url.into(),
             name: name.as_str().into(),
             ..file.clone()
         };
-        if action == Action::Move {
-            account.catalog.file_removed(from, &file.url);
+        if extension(&moved.name) != extension(&file.name) {
+            // 1Fichier derives it from the name.
+            moved.content_type = "".into();
+        }
+        if self.action == Action::Copy {
+            // A file of its own, as far as is known.
+            (moved.password, moved.acl) = (false, false);
+            remote.stamp(to, segment, &mut moved).await;
+        }
+        if !copy && from == to && moved.url == file.url {
+            account.catalog.file_renamed(to, moved.clone(), &file.name);
         } else {
-            moved.time = Some(account.upload_time());
+            if !copy {
+                account.catalog.file_removed(from, &file.url);
+            }
+            account.catalog.file_added(to, moved.clone());
         }
-        account.catalog.file_added(to, moved.clone());
-        if options.mode != WriteMode::KeepBoth {
-            self.remove_others(Scope::new(Priority::Delete), to, segment, &moved)
-                .await
-                .at_path(destination)?;
+        // Before anything older goes: it may be the only one in its place.
+        let (to, moved) = if self.action == Action::Copy || self.original.0 != to {
+            remote
+                .confirm_landing(Scope::new(Priority::Upload), &parent, to, &moved)
+                .await?
+        } else {
+            (to, moved)
+        };
+        if self.mode != WriteMode::KeepBoth {
+            remote.remove_older(&path, to, segment, &moved).await;
         }
-        if let Some((id, _lock)) = request {
-            account.remember(id, arguments, destination, &moved);
+        let count = remote.count(to, segment).await;
+        if let Some((id, arguments, _lock)) = self.request.take() {
+            account.remember(id, arguments, &path, &moved);
         }
         account.catalog.settle().await;
-        Ok(Stored {
-            entry: self.file_entry(destination.clone(), &moved, 1).await,
-            replayed: false,
-        })
-    }
-
-    /// file/rename inside a folder, file/mv between folders: each refuses the
-    /// other's work ([API §10, §11]).
-    async fn send_move(&self, scope: Scope, route: &Route<'_>) -> Result<String, fichier::Error> {
-        let account = &self.account;
-        let url = route.file.url.to_string();
-        let scope = scope.with_priority(Priority::Upload);
-        if route.from == route.to {
-            if *route.file.name == *route.name {
-                return Ok(url);
-            }
-            return account.client.rename_file(scope, &url, route.name).await;
-        }
-        if *route.file.name == *route.name {
-            let target = Target {
-                folder: route.from,
-                url,
-            };
-            let change = Change::Move(route.to);
-            return first(account.batches.run(scope, change, &[target]).await);
-        }
-        let batch = account
-            .client
-            .move_files(scope, &[url], route.to, Some(route.name))
-            .await?;
-        one(batch)
-    }
-
-    async fn send_copy(&self, scope: Scope, route: &Route<'_>) -> Result<String, fichier::Error> {
-        let account = &self.account;
-        let url = route.file.url.to_string();
-        let scope = scope.with_priority(Priority::Upload);
-        let rename = (*route.file.name != *route.name).then_some(route.name);
-        let password = self.access.password.as_ref();
-        if let Some(password) = password.filter(|_| route.file.password) {
-            let copied = account
-                .client
-                .copy_protected(scope, &url, route.to, rename, password)
-                .await?;
-            return one(copied);
-        }
-        let outcome = match rename {
-            Some(_) => {
-                let urls = [url.clone()];
-                let copied = account
-                    .client
-                    .copy_files(scope, &urls, route.to, rename)
-                    .await;
-                copied.and_then(one)
-            }
-            // Files that keep their names share a call, whoever asks.
-            None => {
-                let target = Target {
-                    folder: route.from,
-                    url: url.clone(),
-                };
-                let change = Change::Copy(route.to);
-                first(account.batches.run(scope, change, &[target]).await)
-            }
-        };
-        match (outcome, password) {
-            // Protected since it was listed.
-            (Err(error), Some(password)) if error.is_about_password() => one(account
-                .client
-                .copy_protected(scope, &url, route.to, rename, password)
-                .await?),
-            (outcome, _) => outcome,
-        }
+        Ok(remote.file_entry(path, &moved, count).await)
     }
 
     /// What a failure tells about the catalog.
-    fn failed(&self, route: &Route<'_>, error: fichier::Error, source: &RemotePath) -> Error {
-        if error.kind() == Kind::NotFound {
-            self.account
-                .catalog
-                .file_removed(route.from, &route.file.url);
-            self.account.catalog.doubt(route.from);
-            return Error::file_not_found(source.as_str());
+    async fn failed(&self, scope: Scope, error: fichier::Error) -> Error {
+        let Route {
+            from, to, ref file, ..
+        } = self.route;
+        let catalog = &self.remote.account.catalog;
+        // How file/rename says that there is no such file ([API §11]).
+        let gone = match error.kind() {
+            Kind::NotFound => true,
+            Kind::NoChange => {
+                let client = &self.remote.account.client;
+                let exists = client.file_exists(scope, &file.url).await;
+                exists.is_ok_and(|exists| !exists)
+            }
+            _ => false,
+        };
+        if gone {
+            catalog.file_removed(from, &file.url);
+            catalog.doubt(from);
+            return Error::file_not_found(self.source.as_str());
         }
-        if error.outcome_unknown() {
-            self.account.catalog.doubt(route.from);
-            self.account.catalog.doubt(route.to);
-        }
-        Error::from(error).at(source.as_str())
+        let at = match error.kind() {
+            Kind::NoDestination => {
+                catalog.folder_gone(to);
+                self.parent()
+            }
+            Kind::Name => self.destination.clone(),
+            Kind::Refused | Kind::NoChange => {
+                catalog.doubt(from);
+                catalog.doubt(to);
+                self.source.clone()
+            }
+            _ => {
+                if error.outcome_unknown() {
+                    catalog.doubt(from);
+                    catalog.doubt(to);
+                }
+                self.source.clone()
+            }
+        };
+        Error::from(error).at(at.as_str())
     }
-}
-
-fn nothing() -> fichier::Error {
-    fichier::Error::undone()
-}
-
-fn first(outcomes: Vec<Result<String, fichier::Error>>) -> Result<String, fichier::Error> {
-    outcomes
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| Err(nothing()))
-}
-
-fn one(batch: fichier::Batch) -> Result<String, fichier::Error> {
-    batch
-        .done
-        .into_iter()
-        .next()
-        .map(|(_, url)| url)
-        .ok_or_else(nothing)
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
+use super::order::newest_first;
 use crate::checksum;
 use crate::encoding::NameCodec;
 use crate::fichier::{FileItem, SubFolder};
@@ -34,10 +35,13 @@ pub struct FileRecord {
     pub acl: bool,
     /// Served with CDN credits.
     pub cdn: bool,
+    /// Counts the files that this server stored, over restarts; 0 for others.
+    #[serde(default)]
+    pub order: u64,
 }
 
 /// A Whirlpool checksum.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Whirlpool(Box<[u8]>);
 
@@ -105,6 +109,7 @@ impl From<FileItem> for FileRecord {
             password,
             acl,
             cdn,
+            order: 0,
         }
     }
 }
@@ -375,12 +380,10 @@ impl Content {
         self.folders.position(&id).is_some()
     }
 
-    /// The files with this decoded name, the newest first; among those of one
-    /// second the order is fixed all the same, because everybody must mean the
-    /// same file.
+    /// The files with this decoded name, [the newest first](newest_first).
     pub fn find_files(&self, codec: NameCodec, segment: &str) -> Vec<&FileRecord> {
         let mut found: Vec<_> = self.files.find(codec, segment).collect();
-        found.sort_by(|left, right| (right.time, &right.url).cmp(&(left.time, &left.url)));
+        newest_first(&mut found);
         found
     }
 
@@ -390,6 +393,25 @@ impl Content {
         self.folders
             .find(codec, segment)
             .min_by_key(|folder| folder.id)
+    }
+
+    /// What only this server knows of a file.
+    pub(super) fn set_order(&mut self, url: &str, order: u64) {
+        if let Some(at) = self.files.position(url) {
+            self.files.records[at as usize].order = order;
+        }
+    }
+
+    pub(super) fn set_file_password(&mut self, url: &str, password: bool) {
+        if let Some(at) = self.files.position(url) {
+            self.files.records[at as usize].password = password;
+        }
+    }
+
+    pub(super) fn set_folder_password(&mut self, id: i64, password: bool) {
+        if let Some(at) = self.folders.position(&id) {
+            self.folders.records[at as usize].password = password;
+        }
     }
 
     pub(super) fn add_file(&mut self, file: FileRecord) {
@@ -427,6 +449,7 @@ mod tests {
             password: false,
             acl: false,
             cdn: false,
+            order: 0,
         }
     }
 

@@ -18,7 +18,7 @@ use super::walk::{Verdict, Walk, judge, whole};
 use super::{Catalog, Snapshot};
 use crate::clock::{Moment, to_millis};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{Client, FolderListing, Kind, LISTING_CAP, ROOT, Scope};
+use crate::fichier::{Client, FolderListing, Kind, LISTING_CAP, MAX_WAIT, ROOT, Scope};
 
 /// How long nobody tries again what cannot be listed.
 const FAILED: Duration = Duration::from_secs(300);
@@ -114,6 +114,48 @@ impl Catalog {
                 }
             }
         }
+    }
+
+    /// The content of a folder by a listing of after a moment. Waits until
+    /// 1Fichier allows one.
+    ///
+    /// # Errors
+    /// As [`Catalog::folder`]; UPSTREAM_UNAVAILABLE when no such listing is
+    /// allowed in time.
+    pub async fn folder_since(
+        self: &Arc<Self>,
+        scope: Scope,
+        id: i64,
+        since: Instant,
+    ) -> Result<Snapshot> {
+        // The first may join a listing that began earlier.
+        const ATTEMPTS: u32 = 3;
+        let mut wait = None;
+        self.load(id).await;
+        for _ in 0..ATTEMPTS {
+            wait = self.listing_after(id, since);
+            if let Some(wait) = wait {
+                let end = Instant::now() + wait;
+                if wait > MAX_WAIT || scope.deadline.is_some_and(|deadline| deadline < end) {
+                    break;
+                }
+                tokio::time::sleep(wait).await;
+            }
+            let snapshot = self.folder(scope, id, Some(since.elapsed())).await?;
+            wait = self.listing_after(id, since);
+            if wait.is_none() {
+                return Ok(snapshot);
+            }
+        }
+        let wait = wait.unwrap_or_default() + Duration::from_secs(1);
+        Err(Error::new(
+            Reason::UpstreamUnavailable,
+            format!(
+                "1Fichier allows to look into the directory anew in {} s; ask again then",
+                wait.as_secs()
+            ),
+        )
+        .retry_after(wait))
     }
 
     fn is_usable(
@@ -291,9 +333,8 @@ impl Catalog {
             .flat_map(|node| node.changes());
         changes
             .filter_map(|change| match change {
-                Change::FileAdded(file) => Some(file.url.clone()),
                 Change::FileRemoved(url) => Some(url.clone()),
-                Change::FolderAdded(_) | Change::FolderRemoved(_) => None,
+                change => Some(change.file()?.url.clone()),
             })
             .collect()
     }

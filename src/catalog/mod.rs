@@ -9,6 +9,7 @@
 mod content;
 mod listing;
 mod node;
+mod order;
 mod recorded;
 mod source;
 mod store;
@@ -17,6 +18,7 @@ mod windows;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
+pub use order::newest_first;
 pub use recorded::ContentKey;
 pub use source::Source;
 pub use store::Store;
@@ -94,6 +97,8 @@ pub struct Catalog {
     store: Store,
     state: Mutex<State>,
     walks: Arc<Semaphore>,
+    /// The number of the next file that is stored.
+    order: AtomicU64,
 }
 
 impl fmt::Debug for Catalog {
@@ -126,14 +131,32 @@ impl Catalog {
         for (folder, at) in store.listed_since(clock.now() - Duration::from_secs(60)) {
             source.restore_listing(folder, clock.age(Moment::remembered(at)));
         }
-        Ok(Arc::new(Self {
+        let catalog = Self {
             source,
             settings,
             clock,
             store,
             state: Mutex::default(),
             walks: Arc::new(Semaphore::new(WALKS)),
-        }))
+            order: AtomicU64::new(1),
+        };
+        // Each start counts above all that earlier ones have given.
+        const STARTS: &str = "starts";
+        let starts = catalog
+            .fact(STARTS)
+            .and_then(|(_, starts)| starts.parse::<u32>().ok())
+            .map_or(0, |starts| starts.wrapping_add(1) % (1 << 22));
+        catalog.remember_fact(STARTS, starts.to_string(), clock.now());
+        catalog
+            .order
+            .store((u64::from(starts) << 32) + 1, Ordering::Relaxed);
+        Ok(Arc::new(catalog))
+    }
+
+    /// A number for a file that is stored now: larger than those of all files
+    /// stored before, in earlier runs too.
+    pub fn next_order(&self) -> u64 {
+        self.order.fetch_add(1, Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -179,6 +202,21 @@ impl Catalog {
         self.change(folder, Change::FileRemoved(url.into()));
     }
 
+    /// A file has another name in the same folder now.
+    pub fn file_renamed(&self, folder: i64, file: FileRecord, old_name: &str) {
+        self.change(folder, Change::FileRenamed(file, old_name.into()));
+    }
+
+    /// A file has a password now, or none any more.
+    pub fn file_protected(&self, folder: i64, url: &str, password: bool) {
+        self.change(folder, Change::FileProtected(url.into(), password));
+    }
+
+    /// A folder has a password now, or none any more.
+    pub fn folder_protected(&self, parent: i64, id: i64, password: bool) {
+        self.change(parent, Change::FolderProtected(id, password));
+    }
+
     /// A folder was made here. It may have been there, made by another program
     /// since the parent was listed ([API §J2]): that it is empty is known as of
     /// that listing.
@@ -206,6 +244,15 @@ impl Catalog {
     /// A folder was found here that the last listing did not show.
     pub fn folder_found(&self, parent: i64, folder: FolderRecord) {
         self.change(parent, Change::FolderAdded(folder));
+    }
+
+    /// A folder has another parent or another name. What is known of its
+    /// content stays true: folders keep their ids ([API §C]).
+    pub fn folder_moved(&self, from: i64, to: i64, folder: FolderRecord) {
+        if from != to {
+            self.change(from, Change::FolderRemoved(folder.id));
+        }
+        self.change(to, Change::FolderMoved(folder));
     }
 
     /// A folder is gone.
@@ -290,6 +337,17 @@ impl Catalog {
                 !node.doubted && self.clock.age(known.listed) <= self.settings.freshness
             })
         })
+    }
+
+    /// Whether a file is known only because it was put there from here: no
+    /// listing has shown it yet.
+    pub fn is_unlisted(&self, folder: i64, url: &str) -> bool {
+        let state = self.lock();
+        let changes = state.nodes.get(&folder).into_iter();
+        changes
+            .flat_map(node::Node::changes)
+            .filter_map(Change::file)
+            .any(|file| *file.url == *url)
     }
 
     /// Whether the folder was changed from here so lately that 1Fichier may

@@ -18,64 +18,117 @@ use crate::error::Error;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Change {
     FileAdded(FileRecord),
+    /// Added again after it was removed, perhaps under another name.
+    FileReturned(FileRecord),
+    /// With the name that it had.
+    FileRenamed(FileRecord, Box<str>),
     FileRemoved(Box<str>),
+    FileProtected(Box<str>, bool),
     FolderAdded(FolderRecord),
+    /// From another folder, or from another name in this one.
+    FolderMoved(FolderRecord),
     FolderRemoved(i64),
+    FolderProtected(i64, bool),
+}
+
+/// What a change is about.
+#[derive(PartialEq, Eq, Hash)]
+enum Subject<'a> {
+    File(&'a str),
+    FilePassword(&'a str),
+    Folder(i64),
+    FolderPassword(i64),
 }
 
 impl Change {
-    /// Whether a listing shows the addition, under its name: one that does not
-    /// know a rename yet shows the old one. Then it needs no help any more; a
-    /// removal stands for its whole time, because another listing may be older.
-    fn is_shown(&self, content: &Content) -> bool {
-        match self {
-            Self::FileAdded(file) => content
-                .file(&file.url)
-                .is_some_and(|shown| shown.name == file.name),
-            Self::FolderAdded(folder) => content
-                .folder(folder.id)
-                .is_some_and(|shown| shown.name == folder.name),
-            Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
-        }
-    }
-
     /// What it is about.
     fn subject(&self) -> Subject<'_> {
         match self {
-            Self::FileAdded(file) => Subject::File(&file.url),
+            Self::FileAdded(file) | Self::FileReturned(file) | Self::FileRenamed(file, _) => {
+                Subject::File(&file.url)
+            }
             Self::FileRemoved(url) => Subject::File(url),
-            Self::FolderAdded(folder) => Subject::Folder(folder.id),
+            Self::FileProtected(url, _) => Subject::FilePassword(url),
+            Self::FolderAdded(folder) | Self::FolderMoved(folder) => Subject::Folder(folder.id),
             Self::FolderRemoved(id) => Subject::Folder(*id),
+            Self::FolderProtected(id, _) => Subject::FolderPassword(*id),
+        }
+    }
+
+    /// Whether a listing shows it; one that does not know a rename yet shows
+    /// the old name. Then the change needs no help any more; a removal stands
+    /// for its whole time, because another listing may be older.
+    fn is_shown(&self, content: &Content) -> bool {
+        let file = |url: &str| content.file(url);
+        let folder = |id: &i64| content.folder(*id);
+        match self {
+            Self::FileAdded(added) => content.has_file(&added.url),
+            Self::FileReturned(returned) => {
+                file(&returned.url).is_some_and(|shown| shown.name == returned.name)
+            }
+            Self::FileRenamed(renamed, old) => {
+                file(&renamed.url).is_some_and(|shown| shown.name != *old)
+            }
+            Self::FileProtected(url, password) => {
+                file(url).is_some_and(|shown| shown.password == *password)
+            }
+            Self::FolderAdded(added) => content.has_folder(added.id),
+            Self::FolderMoved(moved) => {
+                folder(&moved.id).is_some_and(|shown| shown.name == moved.name)
+            }
+            Self::FolderProtected(id, password) => {
+                folder(id).is_some_and(|shown| shown.password == *password)
+            }
+            Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
         }
     }
 
     pub(super) fn apply(&self, content: &mut Content) {
         match self {
-            Self::FileAdded(file) => content.add_file(file.clone()),
+            Self::FileAdded(file) | Self::FileReturned(file) | Self::FileRenamed(file, _) => {
+                content.add_file(file.clone());
+            }
             Self::FileRemoved(url) => content.remove_file(url),
-            Self::FolderAdded(folder) => content.add_folder(folder.clone()),
+            Self::FileProtected(url, password) => content.set_file_password(url, *password),
+            Self::FolderAdded(folder) | Self::FolderMoved(folder) => {
+                content.add_folder(folder.clone());
+            }
             Self::FolderRemoved(id) => content.remove_folder(*id),
+            Self::FolderProtected(id, password) => content.set_folder_password(*id, *password),
+        }
+    }
+
+    /// The file that it put into the folder.
+    pub(super) fn file(&self) -> Option<&FileRecord> {
+        match self {
+            Self::FileAdded(file) | Self::FileReturned(file) | Self::FileRenamed(file, _) => {
+                Some(file)
+            }
+            _ => None,
         }
     }
 }
 
-#[derive(PartialEq, Eq, Hash)]
-enum Subject<'a> {
-    File(&'a str),
-    Folder(i64),
-}
-
-/// Of several changes of one file or folder the last counts: what was renamed
-/// was removed under its old name, and is not gone.
+/// Of several changes of one file or folder the last counts: what was removed
+/// and came back is not gone.
 fn keep_latest(changes: &mut Vec<(Instant, Change)>) {
-    let mut seen = HashSet::with_capacity(changes.len());
-    let mut is_latest: Vec<bool> = changes
-        .iter()
-        .rev()
-        .map(|(_, change)| seen.insert(change.subject()))
-        .collect();
-    // Asked for in the order of the changes.
-    changes.retain(|_| is_latest.pop().unwrap_or(true));
+    let mut latest = HashMap::with_capacity(changes.len());
+    let mut returned = HashSet::new();
+    for (at, (_, change)) in changes.iter().enumerate() {
+        if let Some(before) = latest.insert(change.subject(), at)
+            && matches!(changes[before].1, Change::FileRemoved(_))
+        {
+            returned.insert(at);
+        }
+    }
+    let latest: HashSet<usize> = latest.into_values().collect();
+    for at in returned {
+        if let Change::FileAdded(file) = &changes[at].1 {
+            changes[at].1 = Change::FileReturned(file.clone());
+        }
+    }
+    let mut at = 0..;
+    changes.retain(|_| at.next().is_some_and(|at| latest.contains(&at)));
 }
 
 /// One folder.
@@ -114,6 +167,15 @@ impl Node {
         let since = self.flight.as_ref().and_then(InFlight::walking_since);
         let end = since.unwrap_or_else(Instant::now);
         self.changes.retain(|(at, _)| *at + GRACE > end);
+    }
+
+    /// Listings do not tell in which order this server stored its files.
+    fn keep_order(&self, content: &mut Content) {
+        let known = self.known.iter().flat_map(|known| known.content.files());
+        let added = self.changes().filter_map(Change::file);
+        for file in known.chain(added).filter(|file| file.order > 0) {
+            content.set_order(&file.url, file.order);
+        }
     }
 
     fn entries(&self) -> usize {
@@ -195,6 +257,7 @@ impl State {
     ) -> Snapshot {
         let node = self.nodes.entry(id).or_default();
         let before = node.entries();
+        node.keep_order(&mut content);
         node.forget_old_changes();
         keep_latest(&mut node.changes);
         node.changes
@@ -289,7 +352,55 @@ mod tests {
             password: false,
             acl: false,
             cdn: false,
+            order: 0,
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rename_stands_until_a_listing_has_another_name_than_the_old_one() {
+        let mut state = State::default();
+        let now = Clock::virtual_time().moment();
+        let list = |state: &mut State, name: &str| {
+            let content = Content::new(Vec::new(), vec![file(name)]);
+            state.merge(1, content, now, now, 100)
+        };
+        list(&mut state, "old");
+        state.change(1, Change::FileRenamed(file("new"), "old".into()));
+        assert_eq!(names(&list(&mut state, "old")), ["new"]);
+        // Another program was faster than the listings.
+        assert_eq!(names(&list(&mut state, "theirs")), ["theirs"]);
+        assert_eq!(names(&list(&mut state, "old")), ["old"]);
+        // What was just stored is where listings show it, under their name.
+        state.change(1, Change::FileAdded(file("ours")));
+        assert_eq!(names(&list(&mut state, "theirs")), ["theirs"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_password_stands_until_listings_show_it_and_numbers_of_own_files_for_good() {
+        let mut state = State::default();
+        let now = Clock::virtual_time().moment();
+        let stored = FileRecord {
+            order: 7,
+            ..file("f")
+        };
+        state.change(1, Change::FileAdded(stored));
+        state.change(1, Change::FileProtected("u".into(), true));
+        let listed = |state: &mut State, files: Vec<FileRecord>| {
+            let content = Content::new(Vec::new(), files);
+            let listed = state.merge(1, content, now, now, 100);
+            let shown = listed.content.file("u").cloned();
+            shown.map(|file| (file.password, file.order))
+        };
+        // Not listed at all yet; listed without; listed with; taken away again.
+        assert_eq!(listed(&mut state, vec![]), Some((true, 7)));
+        assert_eq!(listed(&mut state, vec![file("f")]), Some((true, 7)));
+        let protected = FileRecord {
+            password: true,
+            ..file("f")
+        };
+        assert_eq!(listed(&mut state, vec![protected]), Some((true, 7)));
+        assert_eq!(listed(&mut state, vec![file("f")]), Some((false, 7)));
+        assert_eq!(listed(&mut state, vec![]), None);
     }
 
     fn names(snapshot: &Snapshot) -> Vec<&str> {

@@ -58,6 +58,10 @@ pub enum ClientCommand {
     Mkdir(MkdirArgs),
     /// Remove an empty directory
     Rmdir(RmdirArgs),
+    /// Print the public URL of a file or directory, or take that of a directory away
+    Link(LinkArgs),
+    /// Find files and directories that share a path, and resolve them
+    Dedupe(DedupeArgs),
     /// Check step by step that a remote works
     Test(TestArgs),
     /// Tell what the server is and what its remotes can do
@@ -211,6 +215,59 @@ pub struct RmdirArgs {
     pub ignore_missing: bool,
 }
 
+/// Arguments of `link`.
+#[derive(Args, Clone, Debug)]
+pub struct LinkArgs {
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// The file or directory
+    pub path: String,
+    /// Whoever follows the link needs the password in the first line of this file; - for standard
+    /// input
+    #[arg(long, value_name = "FILE", conflicts_with = "revoke")]
+    pub password_file: Option<PathBuf>,
+    /// Take the link of a directory away
+    #[arg(long)]
+    pub revoke: bool,
+}
+
+/// Arguments of `dedupe`.
+#[derive(Args, Clone, Debug)]
+pub struct DedupeArgs {
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// The directory to look in [default: the root]
+    #[arg(default_value = "", hide_default_value = true)]
+    pub path: String,
+    /// Also look in its subdirectories
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// What to do with what shares a path
+    #[arg(long, value_enum, default_value_t = DedupeChoice::Report)]
+    pub mode: DedupeChoice,
+    /// Only tell what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `dedupe` does. Directories are merged by all modes but report and
+/// rename.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DedupeChoice {
+    /// Nothing but to tell
+    Report,
+    /// Remove all but the newest of those with the same content
+    Identical,
+    /// Remove all but the newest
+    Newest,
+    /// Remove all but the oldest
+    Oldest,
+    /// Give all but the newest other names
+    Rename,
+}
+
 /// Arguments of `test`.
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
@@ -289,6 +346,8 @@ impl ClientCommand {
             Self::About(args) => &args.connect,
             Self::Mkdir(args) => &args.connect,
             Self::Rmdir(args) => &args.connect,
+            Self::Link(args) => &args.connect,
+            Self::Dedupe(args) => &args.connect,
             Self::Test(args) => &args.connect,
             Self::Info(args) => &args.connect,
         }

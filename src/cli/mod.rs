@@ -1,7 +1,7 @@
 //! The client commands: a small client for the gRPC service.
 //!
 //! Each command prints its result on standard output, for people or, with
-//! `--json`, as one JSON document (`ls`: one object a line). Errors go to
+//! `--json`, as one JSON document (`ls` and `dedupe`: one object a line). Errors go to
 //! standard error, and [`Exit`] tells scripts what kind of failure it was.
 
 mod args;
@@ -9,6 +9,7 @@ mod connect;
 mod exit;
 mod get;
 mod io;
+mod links;
 mod list;
 mod manage;
 mod output;
@@ -23,8 +24,9 @@ use tokio::time::Instant;
 use tonic::Code;
 
 pub use args::{
-    AboutArgs, CatArgs, ClientCommand, ConnectArgs, GetArgs, HashArgs, HashKind, InfoArgs, LsArgs,
-    MkdirArgs, PutArgs, Range, RmArgs, RmdirArgs, StatArgs, TestArgs,
+    AboutArgs, CatArgs, ClientCommand, ConnectArgs, DedupeArgs, DedupeChoice, GetArgs, HashArgs,
+    HashKind, InfoArgs, LinkArgs, LsArgs, MkdirArgs, PutArgs, Range, RmArgs, RmdirArgs, StatArgs,
+    TestArgs,
 };
 pub use exit::Exit;
 
@@ -86,6 +88,8 @@ async fn execute(
         ClientCommand::About(args) => manage::about(args, &open.await?, io).await,
         ClientCommand::Mkdir(args) => manage::mkdir(args, &open.await?, io).await,
         ClientCommand::Rmdir(args) => manage::rmdir(args, &open.await?, io).await,
+        ClientCommand::Link(args) => links::link(args, &open.await?, io).await,
+        ClientCommand::Dedupe(args) => links::dedupe(args, &open.await?, io).await,
         ClientCommand::Test(args) => manage::test(args, &open.await?, io).await,
         ClientCommand::Info(_) => manage::info(&open.await?, io).await,
     }

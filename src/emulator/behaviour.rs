@@ -102,6 +102,15 @@ pub struct Behaviour {
     pub rename_same_name: RenameSameName,
     /// Whether the owner needs the password of a protected file, too [API F].
     pub own_password_needed: bool,
+    /// What `file/mv` with `rename` to another folder does [API §10].
+    pub mv_with_rename: MvWithRename,
+    /// Whether moves, renames and copies tell the links of what they did; without them `urls` is
+    /// empty.
+    pub told_urls: bool,
+    /// Whether `folder/share` answers a link to another host, as somebody in between might.
+    pub foreign_share: bool,
+    /// Whether the `Date` header of answers has the usual form.
+    pub usual_date_header: bool,
 }
 
 impl Default for Behaviour {
@@ -148,6 +157,10 @@ impl Default for Behaviour {
             cdn_forced: true,
             rename_same_name: RenameSameName::default(),
             own_password_needed: true,
+            mv_with_rename: MvWithRename::default(),
+            told_urls: true,
+            foreign_share: false,
+            usual_date_header: true,
         }
     }
 }
@@ -329,5 +342,16 @@ switch! {
         Refuse,
         /// The file is moved.
         Accept,
+    }
+}
+switch! {
+    /// `file/mv` to another folder with a new name [API §10].
+    MvWithRename {
+        /// Both are done.
+        Both,
+        /// KO.
+        Refuse,
+        /// The file is moved and keeps its name.
+        KeepsName,
     }
 }

@@ -20,12 +20,15 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn start() -> io::Result<Clock> {
+    pub(super) fn start(date: Option<i64>) -> io::Result<Clock> {
         let zone = TimeZone::get("Europe/Paris")
             .map_err(|error| io::Error::other(format!("no time zone Europe/Paris: {error}")))?;
-        let start_date = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
+        let now = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
+        };
+        let start_date = date.unwrap_or_else(now);
         Ok(Clock {
             start_date,
             start: Instant::now(),
@@ -72,7 +75,7 @@ mod tests {
 
     #[test]
     fn dates_are_french_local_time() {
-        let clock = Clock::start().unwrap();
+        let clock = Clock::start(None).unwrap();
         // 2021-06-22 12:57:25 UTC is the file date of [API §1], two hours later in summer.
         assert_eq!(clock.local(1_624_366_645), "2021-06-22 14:57:25");
         assert_eq!(clock.local(1_767_618_131), "2026-01-05 14:02:11");

@@ -106,6 +106,7 @@ impl EmulatorArgs {
             behaviour,
             seed: self.seed,
             control_endpoints: self.control,
+            start_date: None,
         })
     }
 }

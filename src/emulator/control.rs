@@ -11,8 +11,9 @@ use super::body;
 use super::calls::{Calls, Request};
 use super::fault::Fault;
 use super::limits::Limits;
+use super::listing::share_url;
 use super::state::Shared;
-use super::store::{Acl, File};
+use super::store::{Acl, File, Share};
 
 /// A handle to a running emulator. Clones are cheap and lead to the same one.
 ///
@@ -50,6 +51,17 @@ pub struct Node {
     pub id: u64,
     /// When it was made, as the service writes dates.
     pub date: String,
+}
+
+/// How a folder is shared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FolderShare {
+    /// Its public link.
+    pub url: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// The users that it is shared with.
+    pub users: Vec<String>,
 }
 
 impl Control {
@@ -241,6 +253,13 @@ impl Control {
         self.change(url, |file| file.pass = pass.map(str::to_owned));
     }
 
+    /// The password of a file.
+    pub fn file_password(&self, url: &str) -> Option<String> {
+        let state = self.shared.state();
+        let id = state.store.find(url)?;
+        state.store.file(&id)?.pass.clone()
+    }
+
     /// Restricts who may read a file.
     pub fn set_file_acl(&self, url: &str, acl: Acl) {
         self.change(url, |file| file.acl = acl);
@@ -272,6 +291,34 @@ impl Control {
         folder.pass = password.map(str::to_owned);
         state.store.set_share(0, id, Some(share.clone()));
         share
+    }
+
+    /// Shares a folder with a user.
+    pub fn share_with(&self, id: u64, email: &str) {
+        if let Some(folder) = self.shared.state().store.folder_mut(0, id) {
+            folder.shares.push(Share {
+                email: email.to_owned(),
+                rw: true,
+                hide_links: false,
+            });
+        }
+    }
+
+    /// How a folder is shared.
+    pub fn folder_share(&self, id: u64) -> FolderShare {
+        let state = self.shared.state();
+        let Some(folder) = state.store.folder(0, id) else {
+            return FolderShare::default();
+        };
+        FolderShare {
+            url: folder.share.as_deref().map(share_url),
+            password: folder.pass.clone(),
+            users: folder
+                .shares
+                .iter()
+                .map(|share| share.email.clone())
+                .collect(),
+        }
     }
 
     /// Changes an account: its kind, quota, credits, locks. `None` if there is no such account.

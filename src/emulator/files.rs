@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::behaviour::{
-    Batch, DatesOnMove, InfoContentType, MvSameFolder, RenameSameName, RmMissing, UrlStability,
+    Batch, DatesOnMove, InfoContentType, MvSameFolder, MvWithRename, RenameSameName, RmMissing,
+    UrlStability,
 };
 use super::json::Json;
 use super::refusal::Refusal;
@@ -141,7 +142,7 @@ pub(super) fn mv(call: &mut Call<'_>) -> Result<Json, Refusal> {
         return Err(Refusal::bad_member("destination_folder_id"));
     }
     let folder = call.target(call.folder_id("destination_folder_id")?)?;
-    let rename = one_name(call, "rename", urls.len())?;
+    let mut rename = one_name(call, "rename", urls.len())?;
     let files: Vec<FileId> = urls.iter().filter_map(|url| call.own_file(url)).collect();
     let elsewhere: Vec<FileId> = files
         .iter()
@@ -173,6 +174,15 @@ pub(super) fn mv(call: &mut Call<'_>) -> Result<Json, Refusal> {
             return Err(Refusal::ko("Same filename #291"));
         }
     }
+    match call.state.behaviour.mv_with_rename {
+        MvWithRename::Refuse if rename.is_some() => {
+            return Err(Refusal::ko(
+                "Files cannot be renamed while they are moved #295",
+            ));
+        }
+        MvWithRename::KeepsName => rename = None,
+        _ => {}
+    }
     let mut done = Vec::new();
     for id in elsewhere.into_iter().take(call.items) {
         if let Some(mut file) = call.state.store.remove_file(&id, None) {
@@ -192,11 +202,20 @@ fn moved(call: &Call<'_>, files: &[FileId], rename: Option<String>) -> Json {
     let answer = Json::object([
         ("status", "OK".into()),
         ("moved", urls.len().into()),
-        ("urls", urls.into()),
+        ("urls", told(call, urls)),
     ]);
     match rename {
         Some(name) => answer.with("filename", name),
         None => answer,
+    }
+}
+
+/// The links that an answer tells.
+fn told(call: &Call<'_>, urls: Vec<Json>) -> Json {
+    if call.state.behaviour.told_urls {
+        urls.into()
+    } else {
+        Vec::<Json>::new().into()
     }
 }
 
@@ -266,7 +285,7 @@ pub(super) fn rename(call: &mut Call<'_>) -> Result<Json, Refusal> {
     Ok(Json::object([
         ("status", "OK".into()),
         ("renamed", renamed.len().into()),
-        ("urls", renamed.into()),
+        ("urls", told(call, renamed)),
     ]))
 }
 
@@ -333,7 +352,7 @@ pub(super) fn cp(call: &mut Call<'_>) -> Result<Json, Refusal> {
     let answer = Json::object([
         ("status", "OK".into()),
         ("copied", copied.len().into()),
-        ("urls", copied.into()),
+        ("urls", told(call, copied)),
     ]);
     Ok(match rename {
         Some(name) => answer.with("filename", name),

@@ -135,6 +135,7 @@ pub(super) fn share(call: &mut Call<'_>) -> Result<Json, Refusal> {
         _ => {}
     }
     let mut answer = Json::object([("status", "OK".into())]);
+    let foreign = call.state.behaviour.foreign_share;
     if let Some(folder) = call.state.store.folder_mut(account, id) {
         if let Some(pass) = pass {
             folder.pass = Some(pass).filter(|pass| !pass.is_empty());
@@ -143,7 +144,12 @@ pub(super) fn share(call: &mut Call<'_>) -> Result<Json, Refusal> {
             folder.shares = shares;
         }
         if let Some(share) = &folder.share {
-            answer = answer.with("url", share_url(share));
+            let url = if foreign {
+                format!("https://1fichier.com.example/dir/{share}")
+            } else {
+                share_url(share)
+            };
+            answer = answer.with("url", url);
         }
     }
     Ok(answer)

@@ -63,12 +63,12 @@ use tokio_util::sync::CancellationToken;
 pub use account::{AccountOptions, DEMO_API_KEY, Offer};
 pub use behaviour::{
     Batch, Behaviour, DateWindow, DatesOnMove, EmptyArrays, ForbiddenChars, InfoContentType,
-    LinkOrder, MkdirExisting, MvRename, MvSameFolder, RenameSameName, RmMissing, TokenRefusal,
-    UnknownFolder, UnknownParent, UrlStability,
+    LinkOrder, MkdirExisting, MvRename, MvSameFolder, MvWithRename, RenameSameName, RmMissing,
+    TokenRefusal, UnknownFolder, UnknownParent, UrlStability,
 };
 pub use calls::{Calls, Request};
 pub use command::{EmulatorArgs, LimitsChoice, run};
-pub use control::{Control, Node, NodeKind};
+pub use control::{Control, FolderShare, Node, NodeKind};
 pub use fault::{Fault, FaultKind};
 pub use limits::Limits;
 pub use store::Acl;
@@ -93,6 +93,9 @@ pub struct Options {
     pub seed: u64,
     /// Serves `/_control`, by which other processes count calls and make faults.
     pub control_endpoints: bool,
+    /// What the service's clock shows at the start, in seconds since 1970; `None` takes this
+    /// machine's.
+    pub start_date: Option<i64>,
 }
 
 impl Default for Options {
@@ -107,6 +110,7 @@ impl Default for Options {
             behaviour: Behaviour::default(),
             seed: 1,
             control_endpoints: false,
+            start_date: None,
         }
     }
 }
@@ -137,7 +141,7 @@ impl Emulator {
                 ),
             ));
         }
-        let clock = clock::Clock::start()?;
+        let clock = clock::Clock::start(options.start_date)?;
         let bodies = body::Bodies::create(options.data_dir.as_deref())?;
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;

@@ -98,7 +98,12 @@ where
 fn finish(shared: &Shared, mut answer: Answer) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(SERVER, HeaderValue::from_static("nginx"));
-    if let Ok(date) = HeaderValue::from_str(&shared.clock.http()) {
+    let date = if shared.state().behaviour.usual_date_header {
+        HeaderValue::from_str(&shared.clock.http())
+    } else {
+        Ok(HeaderValue::from_static("today"))
+    };
+    if let Ok(date) = date {
         headers.insert(DATE, date);
     }
     answer

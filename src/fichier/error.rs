@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::shared;
 use crate::error::{self as domain, Reason};
 
@@ -26,6 +28,8 @@ pub enum Kind {
     ProfessionalAddress,
     /// The file or folder does not exist.
     NotFound,
+    /// The folder that files go to does not exist.
+    NoDestination,
     /// Access to the file or folder is refused.
     Access,
     /// A password is needed, and none was sent.
@@ -75,6 +79,7 @@ struct Inner {
     kind: Kind,
     text: String,
     wait: Option<Duration>,
+    when: Instant,
 }
 
 impl Error {
@@ -84,6 +89,7 @@ impl Error {
             kind,
             text: text.into(),
             wait: None,
+            when: Instant::now(),
         }))
     }
 
@@ -95,6 +101,38 @@ impl Error {
     /// The server stopped before the call was made.
     pub fn stopping(endpoint: &'static str) -> Self {
         Self::new(endpoint, Kind::NotSent, "the server is stopping")
+    }
+
+    /// The files are there, and their destination is not.
+    pub fn no_destination(endpoint: &'static str) -> Self {
+        Self::new(
+            endpoint,
+            Kind::NoDestination,
+            "the destination folder is gone",
+        )
+    }
+
+    /// It is stored under another name than was asked for.
+    pub fn misnamed(endpoint: &'static str, asked: &str, told: &str) -> Self {
+        Self::new(
+            endpoint,
+            Kind::Name,
+            format!("1Fichier stores the name {asked:?} as {told:?}"),
+        )
+    }
+
+    /// 1Fichier did it, and does not say where the files are now.
+    pub fn untold(endpoint: &'static str) -> Self {
+        Self::new(
+            endpoint,
+            Kind::Malformed,
+            "1Fichier does not say where the files are now",
+        )
+    }
+
+    /// The caller went away before the call was made.
+    pub fn given_up(endpoint: &'static str) -> Self {
+        Self::new(endpoint, Kind::NotSent, "the caller went away")
     }
 
     /// 1Fichier said OK, and did nothing.
@@ -119,6 +157,11 @@ impl Error {
     pub(crate) fn waiting(mut self, wait: Duration) -> Self {
         self.0.wait = Some(wait);
         self
+    }
+
+    /// When it failed. What was asked for has had its effect by then, if ever.
+    pub fn when(&self) -> Instant {
+        self.0.when
     }
 
     /// What kind of failure it is.
@@ -162,6 +205,14 @@ impl Error {
             Kind::Malformed => Duration::from_secs(10),
             _ => domain::DEFAULT_RETRY_DELAY,
         })
+    }
+
+    /// The same without a secret that 1Fichier might repeat.
+    pub(crate) fn without(mut self, secret: &str) -> Self {
+        if !secret.is_empty() && self.0.text.contains(secret) {
+            self.0.text = self.0.text.replace(secret, "…");
+        }
+        self
     }
 
     /// Classifies a refusal of `/v1`.
@@ -283,6 +334,10 @@ impl From<Error> for domain::Error {
                 "1Fichier does not know the shared folder, or it is shared no more; correct the remote's `shared_folder`",
             ),
             Kind::NotFound => (Reason::FileNotFound, "1Fichier does not have it any more"),
+            Kind::NoDestination => (
+                Reason::DirectoryNotFound,
+                "another program removed the directory; try again",
+            ),
             Kind::Access => (
                 Reason::UpstreamAccessDenied,
                 "1Fichier refuses access: the file's owner restricts who may read it, or the owner's account is locked",

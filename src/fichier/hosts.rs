@@ -14,6 +14,19 @@ pub struct Hosts {
 }
 
 const DOMAIN: &str = "1fichier.com";
+/// Under which the files of an account may be served ([API §4.2]).
+const FILE_DOMAINS: [&str; 10] = [
+    "alterupload.com",
+    "cjoint.net",
+    "desfichiers.com",
+    "dfichiers.com",
+    "megadl.fr",
+    "mesfichiers.org",
+    "piecejointe.net",
+    "pjointe.com",
+    "tenvoi.com",
+    "dl4free.com",
+];
 
 fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
@@ -143,6 +156,35 @@ impl Hosts {
         self.check(endpoint, url)
     }
 
+    /// The public link of a file, word for word: the domain belongs to it
+    /// ([API §C]).
+    pub(crate) fn file_link(&self, endpoint: &'static str, link: &str) -> Result<String, Error> {
+        let elsewhere = |url: &Url| {
+            url.scheme() == "https"
+                && url
+                    .host_str()
+                    .is_some_and(|host| FILE_DOMAINS.contains(&host))
+        };
+        match Url::parse(link) {
+            Ok(url) if elsewhere(&url) => Ok(link.to_owned()),
+            _ => self.absolute(endpoint, link).map(|_| link.to_owned()),
+        }
+    }
+
+    /// The public link of a folder ([API §16]).
+    pub(crate) fn folder_link(&self, endpoint: &'static str, link: &str) -> Result<String, Error> {
+        let url = self.absolute(endpoint, link)?;
+        let id = url.path().strip_prefix("/dir/").unwrap_or_default();
+        if id.is_empty() || id.contains('/') {
+            return Err(Error::new(
+                endpoint,
+                Kind::Malformed,
+                "1Fichier gave something that is no public link of a folder",
+            ));
+        }
+        Ok(link.to_owned())
+    }
+
     /// An absolute URL that an answer named.
     pub(crate) fn absolute(&self, endpoint: &'static str, target: &str) -> Result<Url, Error> {
         let url = Url::parse(target).map_err(|_| {
@@ -188,6 +230,36 @@ mod tests {
         assert!(hosts.absolute("x", "https://a-6.1fichier.com/p1").is_ok());
         assert!(hosts.absolute("x", "http://a-6.1fichier.com/p1").is_err());
         assert!(hosts.absolute("x", "http://127.0.0.1:9/p1").is_err());
+    }
+
+    #[test]
+    fn public_links_lead_to_1fichier() {
+        for api in ["https://api.1fichier.com/v1", "http://127.0.0.1:1/v1"] {
+            let hosts = Hosts::new(api).unwrap();
+            for good in [
+                "https://1fichier.com/?k7q2m9x4c1v8b3n6z5ad",
+                "https://megadl.fr/?k7q2m9x4c1v8b3n6z5ad",
+            ] {
+                assert_eq!(hosts.file_link("x", good).unwrap(), good);
+            }
+            let link = "https://1fichier.com/dir/aB3dE5gH";
+            assert_eq!(hosts.folder_link("x", link).unwrap(), link);
+            for bad in [
+                "https://evil.example/dir/aB3dE5gH",
+                "https://1fichier.com.evil.example/dir/a",
+                "https://megadl.fr.evil.example/dir/a",
+                "http://1fichier.com/dir/aB3dE5gH",
+                "https://1fichier.com/console",
+                "https://1fichier.com/dir/",
+                "nonsense",
+                "",
+            ] {
+                assert!(hosts.folder_link("x", bad).is_err(), "{bad}");
+            }
+            for bad in ["https://evil.example/?a", "http://megadl.fr/?a", "?a"] {
+                assert!(hosts.file_link("x", bad).is_err(), "{bad}");
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod error;
 pub mod fuzzing;
 mod hosts;
 mod lenient;
+mod links;
 mod listing;
 mod model;
 mod passwords;
@@ -26,6 +27,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use reqwest::header::{self, HeaderMap};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -113,7 +115,13 @@ pub struct Client {
     lists_in_two: Arc<AtomicBool>,
     refusals: Arc<Mutex<Refusals>>,
     passwords: Arc<Passwords>,
+<<<<<<< HEAD
     /// Only [`READS`] are called.
+=======
+    /// What 1Fichier's clock showed in its last answer, and when that was.
+    time: Arc<Mutex<Option<(Instant, i64)>>>,
+    /// No call that changes anything is made.
+>>>>>>> a11077d
     read_only: bool,
 }
 
@@ -154,6 +162,7 @@ impl Client {
             lists_in_two: Arc::default(),
             refusals: Arc::default(),
             passwords: Arc::default(),
+            time: Arc::default(),
             read_only: false,
         })
     }
@@ -171,6 +180,24 @@ impl Client {
     /// Tells one account from another without giving the key away.
     pub fn fingerprint(&self) -> String {
         self.key.fingerprint(&self.hosts)
+    }
+
+    /// The time of day by 1Fichier's clock, in seconds since the Unix epoch;
+    /// `None` before its first answer.
+    pub fn time(&self) -> Option<i64> {
+        let time = *self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, seconds) = time?;
+        Some(seconds.saturating_add_unsigned(at.elapsed().as_secs()))
+    }
+
+    fn note_time(&self, headers: &HeaderMap) {
+        let date = headers
+            .get(header::DATE)
+            .and_then(|date| date.to_str().ok());
+        if let Some(seconds) = date.and_then(time::http_date) {
+            let now = Some((Instant::now(), seconds));
+            *self.time.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        }
     }
 
     /// The request budget.
@@ -245,8 +272,8 @@ impl Client {
         rename: Option<&str>,
     ) -> Result<Batch, Error> {
         let body = json!({"urls": urls, "destination_folder_id": destination});
-        self.relocate(turn.into(), "file/mv", body, urls, rename)
-            .await
+        let raw = self.relocate(turn.into(), "file/mv", body, rename).await?;
+        Ok(raw.check_moved(urls))
     }
 
     /// Copies files to a folder; at most [`BATCH`] of them. A new name is for
@@ -259,8 +286,8 @@ impl Client {
         rename: Option<&str>,
     ) -> Result<Batch, Error> {
         let body = json!({"urls": urls, "folder_id": destination});
-        self.relocate(turn.into(), "file/cp", body, urls, rename)
-            .await
+        let raw = self.relocate(turn.into(), "file/cp", body, rename).await?;
+        Ok(raw.check_copied(urls))
     }
 
     async fn relocate(
@@ -268,27 +295,52 @@ impl Client {
         turn: Turn,
         endpoint: &'static str,
         mut body: Value,
-        urls: &[String],
         rename: Option<&str>,
-    ) -> Result<Batch, Error> {
+    ) -> Result<RawBatch, Error> {
         if let Some(name) = rename {
             body["rename"] = name.into();
         }
-        let raw: RawBatch = self
-            .call(turn, Rule::Call, endpoint, &body, Repeat::Unsafe)
-            .await?;
-        Ok(raw.check(urls))
+        self.call(turn, Rule::Call, endpoint, &body, Repeat::Unsafe)
+            .await
     }
 
-    /// Gives a file a new name in its folder; returns its URL afterwards.
-    pub async fn rename_file(&self, scope: Scope, url: &str, name: &str) -> Result<String, Error> {
-        const ENDPOINT: &str = "file/rename";
-        let body = json!({"urls": [{"url": url, "filename": name}]});
-        let raw: RawBatch = self
-            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe)
+    /// Moves a folder to another one, or gives it a new name where it is: not
+    /// both, as with a name 1Fichier may ignore the destination, and without a
+    /// destination it may take the root ([API §17]).
+    pub async fn move_folder(
+        &self,
+        turn: impl Into<Turn>,
+        folder: i64,
+        destination: i64,
+        rename: Option<&str>,
+    ) -> Result<(), Error> {
+        let mut body = json!({"folder_id": folder, "destination_folder_id": destination});
+        if let Some(name) = rename {
+            body["rename"] = name.into();
+        }
+        let _: Envelope = self
+            .call(turn, Rule::Call, "folder/mv", &body, Repeat::Unsafe)
             .await?;
-        let unchanged = || Error::new(ENDPOINT, Kind::NoChange, "1Fichier did not rename the file");
-        raw.renamed(url).ok_or_else(unchanged)
+        Ok(())
+    }
+
+    /// Gives files new names in their folders, as pairs of URL and name; at
+    /// most [`BATCH`] of them.
+    pub async fn rename_files(
+        &self,
+        turn: impl Into<Turn>,
+        files: &[(String, String)],
+    ) -> Result<Batch, Error> {
+        let pairs: Vec<_> = files
+            .iter()
+            .map(|(url, name)| json!({"url": url, "filename": name}))
+            .collect();
+        let body = json!({"urls": pairs});
+        let raw: RawBatch = self
+            .call(turn, Rule::Call, "file/rename", &body, Repeat::Unsafe)
+            .await?;
+        let urls: Vec<_> = files.iter().map(|(url, _)| url.clone()).collect();
+        Ok(raw.check_moved(&urls))
     }
 
     /// Whether a file exists. Costly: many such questions lead to a ban
@@ -430,11 +482,12 @@ impl Client {
         let response = request
             .bearer_auth(self.key.reveal())
             // Mandatory, without parameters, even where there is no body ([API §1]).
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
             .send()
             .await
             .map_err(|error| Error::transport(endpoint, error))?;
         let status = response.status().as_u16();
+        self.note_time(response.headers());
         let answer = read_limited(endpoint, response, MAX_ANSWER).await?;
         accept(endpoint, status, &answer)?;
         Ok(answer)
@@ -537,3 +590,47 @@ fn backoff(attempt: u32) -> Duration {
     let base = Duration::from_millis(500) * 4_u32.pow(attempt.saturating_sub(1).min(3));
     base.mul_f64(fastrand::f64().mul_add(0.25, 1.0))
 }
+<<<<<<< HEAD
+=======
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_only_client_makes_no_call_that_changes_anything() {
+        // Nobody listens there: what is sent fails in another way.
+        let hosts = Hosts::new("http://127.0.0.1:1/v1").unwrap();
+        let key = ApiKey::new("key").unwrap();
+        let client = Client::new(hosts, key, Limits::none()).unwrap();
+        let client = client.read_only();
+        let scope = Scope::new(Priority::Read);
+        let urls = ["https://1fichier.com/?abcde".to_owned()];
+        let url = urls[0].as_str();
+        let password = Password::new(["secret".to_owned()]);
+        let refused = |kind: Kind, what: &str| assert_eq!(kind, Kind::ReadOnly, "{what}");
+        macro_rules! refused {
+            ($call:expr) => {
+                refused(
+                    $call.await.map(|_| ()).unwrap_err().kind(),
+                    stringify!($call),
+                )
+            };
+        }
+        refused!(client.make_folder(scope, ROOT, "x"));
+        refused!(client.remove_folder(scope, 7));
+        refused!(client.remove_files(scope, &urls));
+        refused!(client.move_files(scope, &urls, 7, None));
+        refused!(client.copy_files(scope, &urls, 7, None));
+        refused!(client.copy_protected(scope, url, 7, None, &password));
+        refused!(client.rename_files(scope, &[(url.to_owned(), "x".to_owned())]));
+        refused!(client.move_folder(scope, 7, 8, None));
+        refused!(client.protect_file(scope, url, &password));
+        refused!(client.share_folder(scope, 7, None));
+        refused!(client.unshare_folder(scope, 7));
+        refused!(client.upload_node(scope));
+        let error: crate::error::Error = client.remove_folder(scope, 7).await.unwrap_err().into();
+        assert_eq!(error.reason(), crate::error::Reason::ReadOnly);
+    }
+}
+>>>>>>> a11077d

@@ -244,8 +244,14 @@ pub(crate) struct RawMkdir {
 #[serde(untagged)]
 enum RawDone {
     Url(String),
-    Pair { from_url: String, to_url: String },
-    Renamed { url: String },
+    Pair {
+        from_url: String,
+        to_url: String,
+    },
+    Renamed {
+        url: String,
+        new_filename: Option<String>,
+    },
     Unknown(serde::de::IgnoredAny),
 }
 
@@ -256,7 +262,9 @@ pub(crate) struct RawBatch {
     moved: Int,
     copied: Int,
     renamed: Int,
+    updated: Int,
     urls: List<RawDone>,
+    filename: Text,
 }
 
 /// What became of a batch of files.
@@ -265,58 +273,90 @@ pub struct Batch {
     /// The files that were done: the URL that was sent, and the URL that the
     /// file (or its copy) has now.
     pub done: Vec<(String, String)>,
+    /// More was done than the answer tells of.
+    pub untold: bool,
+    /// The name that a renamed file has now, when told.
+    pub name: Option<String>,
 }
 
 impl RawBatch {
-    /// Which of the files that were sent were done.
-    pub(crate) fn check(self, sent: &[String]) -> Batch {
-        let count = self
-            .removed
-            .0
-            .or(self.moved.0)
-            .or(self.copied.0)
-            .or(self.renamed.0);
-        let told = self.urls.into_vec();
-        let all = count.is_none_or(|count| usize::try_from(count) == Ok(sent.len()));
-        let mut urls = Vec::new();
-        let mut done = Vec::new();
-        for file in told {
-            match file {
-                RawDone::Pair { from_url, to_url } => {
-                    done.push((
-                        canonical_url(&from_url).to_owned(),
-                        canonical_url(&to_url).to_owned(),
-                    ));
-                }
-                RawDone::Url(url) | RawDone::Renamed { url } => {
-                    urls.push(canonical_url(&url).to_owned())
-                }
-                RawDone::Unknown(_) => {}
-            }
-        }
-        if !done.is_empty() {
-            done.retain(|(from, _)| sent.iter().any(|sent| same_file(sent, from)));
-        } else if urls.is_empty() && all {
-            // Nothing is told but that all is well.
-            done = sent.iter().map(|url| (url.clone(), url.clone())).collect();
-        } else if all && urls.len() == sent.len() && !urls.iter().all(|url| sent.contains(url)) {
-            // URLs may change ([API §J13]); the order is all there is then.
-            done = sent.iter().cloned().zip(urls).collect();
-        } else {
-            let known = |url: &&String| urls.iter().any(|told| same_file(told, url));
-            done = sent
-                .iter()
-                .filter(known)
-                .map(|url| (url.clone(), url.clone()))
-                .collect();
-        }
-        Batch { done }
+    fn count(&self) -> Option<usize> {
+        let count = [
+            self.removed,
+            self.moved,
+            self.copied,
+            self.renamed,
+            self.updated,
+        ];
+        let told = count.into_iter().find_map(|count| count.0)?;
+        Some(usize::try_from(told).unwrap_or(0))
     }
 
-    /// The URL of the one file that was renamed.
-    pub(crate) fn renamed(self, sent: &str) -> Option<String> {
-        let sent = [sent.to_owned()];
-        self.check(&sent).done.pop().map(|(_, now)| now)
+    /// Which of the files that were sent were done. Their URLs are taken to be
+    /// the same when none are told.
+    pub(crate) fn check(self, sent: &[String]) -> Batch {
+        let all = self.count().is_none_or(|count| count == sent.len());
+        let mut batch = self.check_moved(sent);
+        if batch.done.is_empty() && all {
+            // Nothing is told but that all is well.
+            batch.done = sent.iter().map(|url| (url.clone(), url.clone())).collect();
+        }
+        Batch {
+            untold: false,
+            ..batch
+        }
+    }
+
+    /// The same for what may have another URL afterwards ([API §J13]).
+    pub(crate) fn check_moved(self, sent: &[String]) -> Batch {
+        let count = self.count();
+        let mut name = self.filename.0;
+        let mut urls = Vec::new();
+        for file in self.urls.into_vec() {
+            match file {
+                RawDone::Url(url) => urls.push(canonical_url(&url).to_owned()),
+                RawDone::Renamed { url, new_filename } => {
+                    urls.push(canonical_url(&url).to_owned());
+                    name = name.or(new_filename);
+                }
+                RawDone::Pair { .. } | RawDone::Unknown(_) => {}
+            }
+        }
+        let told = urls.len();
+        let all = count.is_none_or(|count| count == sent.len());
+        let done: Vec<_> =
+            if all && told == sent.len() && !urls.iter().all(|url| sent.contains(url)) {
+                // The order is all there is then.
+                sent.iter().cloned().zip(urls).collect()
+            } else {
+                let known = |url: &&String| urls.iter().any(|told| same_file(told, url));
+                let known = sent.iter().filter(known);
+                known.map(|url| (url.clone(), url.clone())).collect()
+            };
+        let untold = count.map_or(told == 0, |count| count > done.len());
+        Batch { done, untold, name }
+    }
+
+    /// The same for copies, which always have another URL.
+    pub(crate) fn check_copied(self, sent: &[String]) -> Batch {
+        let count = self.count();
+        let name = self.filename.0;
+        let files = self.urls.into_vec();
+        let told = files.len();
+        let done: Vec<_> = files
+            .into_iter()
+            .filter_map(|file| {
+                let RawDone::Pair { from_url, to_url } = file else {
+                    return None;
+                };
+                let (from, to) = (canonical_url(&from_url), canonical_url(&to_url));
+                let from = sent.iter().find(|sent| same_file(sent, from))?;
+                let is_new = !to.is_empty() && !same_file(from, to);
+                is_new.then(|| (from.clone(), to.to_owned()))
+            })
+            .collect();
+        let untold = count.map_or(told == 0, |count| count > done.len());
+        Batch { done, untold, name }
     }
 }
 
@@ -384,17 +424,18 @@ mod tests {
     use super::*;
     use crate::fichier::lenient;
 
+    fn batch(text: &str) -> RawBatch {
+        lenient::parse("test", text.as_bytes()).unwrap()
+    }
+
+    fn pair(from: &str, to: &str) -> (String, String) {
+        (format!("https://x/?{from}"), format!("https://x/?{to}"))
+    }
+
     #[test]
     fn batches_tell_what_was_done() {
         let sent = ["https://x/?a".to_owned(), "https://x/?b".to_owned()];
-        let done = |text: &str| -> Vec<(String, String)> {
-            lenient::parse::<RawBatch>("test", text.as_bytes())
-                .unwrap()
-                .check(&sent)
-                .done
-        };
-        let pair =
-            |from: &str, to: &str| (format!("https://x/?{from}"), format!("https://x/?{to}"));
+        let done = |text: &str| batch(text).check(&sent).done;
         assert_eq!(
             done(r#"{"removed":2}"#).len(),
             2,
@@ -405,27 +446,62 @@ mod tests {
             [pair("b", "b")]
         );
         assert_eq!(done(r#"{"removed":0,"urls":[]}"#), []);
+    }
+
+    #[test]
+    fn moved_files_may_have_other_urls() {
+        let sent = ["https://x/?a".to_owned(), "https://x/?b".to_owned()];
+        let moved = |text: &str| {
+            let batch = batch(text).check_moved(&sent);
+            (batch.done, batch.untold)
+        };
         assert_eq!(
-            done(r#"{"moved":2,"urls":["https://x/?c","https://x/?d"]}"#),
-            [pair("a", "c"), pair("b", "d")]
-        );
-        assert_eq!(
-            done(r#"{"moved":2,"urls":["https://x/?b","https://x/?a"]}"#),
-            [pair("a", "a"), pair("b", "b")]
-        );
-        assert_eq!(
-            done(r#"{"copied":1,"urls":[{"from_url":"https://x/?a","to_url":"https://x/?e"}]}"#),
-            [pair("a", "e")]
-        );
-        let one = lenient::parse::<RawBatch>(
-            "test",
-            br#"{"renamed":1,"urls":[{"url":"https://x/?a","new_filename":"n"}]}"#,
+            moved(r#"{"moved":2,"urls":["https://x/?c","https://x/?d"]}"#),
+            (vec![pair("a", "c"), pair("b", "d")], false)
         );
         assert_eq!(
-            one.unwrap().renamed("https://x/?a").as_deref(),
-            Some("https://x/?a")
+            moved(r#"{"moved":2,"urls":["https://x/?b","https://x/?a"]}"#),
+            (vec![pair("a", "a"), pair("b", "b")], false)
         );
-        let none = lenient::parse::<RawBatch>("test", br#"{"renamed":0,"urls":null}"#).unwrap();
-        assert_eq!(none.renamed("https://x/?a"), None);
+        assert_eq!(
+            moved(r#"{"moved":1,"urls":["https://x/?b"]}"#),
+            (vec![pair("b", "b")], false)
+        );
+        // Where the files are now, nobody says.
+        for untold in [r#"{"moved":2,"urls":[]}"#, r#"{"status":"OK"}"#] {
+            assert_eq!(moved(untold), (vec![], true), "{untold}");
+        }
+        assert_eq!(
+            moved(r#"{"moved":1,"urls":["https://x/?new"]}"#),
+            (vec![], true)
+        );
+        assert_eq!(moved(r#"{"moved":0,"urls":[]}"#), (vec![], false));
+        let renamed = batch(r#"{"renamed":1,"urls":[{"url":"https://x/?a","new_filename":"n"}]}"#)
+            .check_moved(&sent[..1]);
+        assert_eq!(renamed.done, [pair("a", "a")]);
+        assert_eq!(renamed.name.as_deref(), Some("n"));
+        let none = batch(r#"{"renamed":0,"urls":null}"#).check_moved(&sent[..1]);
+        assert_eq!((none.done, none.untold), (vec![], false));
+    }
+
+    #[test]
+    fn copies_have_urls_of_their_own() {
+        let sent = ["https://x/?a".to_owned(), "https://x/?b".to_owned()];
+        let copied = |text: &str| {
+            let batch = batch(text).check_copied(&sent);
+            (batch.done, batch.untold)
+        };
+        assert_eq!(
+            copied(r#"{"copied":1,"urls":[{"from_url":"https://x/?a","to_url":"https://x/?e"}]}"#),
+            (vec![pair("a", "e")], false)
+        );
+        for untold in [
+            r#"{"copied":2,"urls":[]}"#,
+            r#"{"copied":2,"urls":["https://x/?a"]}"#,
+            r#"{"copied":1,"urls":[{"from_url":"https://x/?a","to_url":"https://x/?a"}]}"#,
+            r#"{"status":"OK"}"#,
+        ] {
+            assert_eq!(copied(untold), (vec![], true), "{untold}");
+        }
     }
 }

@@ -25,6 +25,14 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     )
 }
 
+/// The `Date` of an HTTP answer, in seconds since the Unix epoch. `None` when
+/// it is none.
+pub(crate) fn http_date(text: &str) -> Option<i64> {
+    let date = DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", text).ok()?;
+    let moment = date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp();
+    Some(moment.as_second())
+}
+
 /// A moment as a listing will tell it, by its date: in the second pass of the
 /// hour that is repeated in October it will be the first. What is stored from
 /// here gets this time at once, so that it is the newest, or not, before and
@@ -95,6 +103,15 @@ mod tests {
             assert_eq!(format(local(seconds)).as_deref(), Some(text));
         }
         assert_eq!(parse("soon"), None);
+    }
+
+    #[test]
+    fn dates_of_answers() {
+        assert_eq!(
+            http_date("Tue, 22 Jun 2021 12:57:25 GMT"),
+            Some(1_624_366_645)
+        );
+        assert_eq!(http_date("2021-06-22 12:57:25"), None);
     }
 
     #[test]

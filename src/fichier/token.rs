@@ -6,7 +6,7 @@ use super::budget::{Rule, Scope};
 use super::error::{Error, Kind};
 use super::model::{Batch, RawBatch, RawToken};
 use super::secret::Password;
-use super::{Client, Repeat};
+use super::{Client, Repeat, Turn};
 
 /// How files are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -51,12 +51,13 @@ impl Client {
     /// Copies a protected file to a folder, under its name or a new one.
     pub async fn copy_protected(
         &self,
-        scope: Scope,
+        turn: impl Into<Turn>,
         url: &str,
         destination: i64,
         rename: Option<&str>,
         password: &Password,
     ) -> Result<Batch, Error> {
+        let mut turn = turn.into();
         let mut guess = self.passwords.guess(Some(password));
         let raw: RawBatch = loop {
             let mut body = json!({"urls": [url], "folder_id": destination});
@@ -66,13 +67,15 @@ impl Client {
             if let Some(name) = rename {
                 body["rename"] = name.into();
             }
+            let next = Turn::from(turn.scope);
+            let turn = std::mem::replace(&mut turn, next);
             let outcome = self
-                .call(scope, Rule::Call, "file/cp", &body, Repeat::Unsafe)
+                .call(turn, Rule::Call, "file/cp", &body, Repeat::Unsafe)
                 .await;
             if let Some(outcome) = guess.settle(outcome) {
                 break outcome?;
             }
         };
-        Ok(raw.check(&[url.to_owned()]))
+        Ok(raw.check_copied(&[url.to_owned()]))
     }
 }

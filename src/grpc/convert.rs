@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use crate::backend::{
-    self, ByteRange, Check, CheckState, Entry, EntryKind, MAX_DELETE_TARGETS, MAX_DEPTH,
-    MAX_NAME_BYTES, MAX_PAGE, MAX_RANGES, Resolved, WriteMode,
+    self, ByteRange, Check, CheckState, DedupeMode, Entry, EntryKind, MAX_DELETE_TARGETS,
+    MAX_DEPTH, MAX_NAME_BYTES, MAX_PAGE, MAX_RANGES, Resolved, WriteMode,
 };
 use crate::error::{Error, Result};
 use crate::fichier::MAX_FILE_BYTES;
@@ -135,6 +135,21 @@ pub(super) fn write_mode(value: i32) -> Result<WriteMode> {
     }
 }
 
+pub(super) fn dedupe_mode(value: i32) -> Result<DedupeMode> {
+    use proto::DedupeMode as Wire;
+    match Wire::try_from(value) {
+        Ok(Wire::Unspecified | Wire::Report) => Ok(DedupeMode::Report),
+        Ok(Wire::Identical) => Ok(DedupeMode::Identical),
+        Ok(Wire::Newest) => Ok(DedupeMode::Newest),
+        Ok(Wire::Oldest) => Ok(DedupeMode::Oldest),
+        Ok(Wire::Rename) => Ok(DedupeMode::Rename),
+        Err(_) => Err(Error::invalid_field(
+            "mode",
+            format_args!("{value} is no mode that this server knows"),
+        )),
+    }
+}
+
 /// `None` when both kinds are wanted.
 pub(super) fn only(types: &[i32]) -> Result<Option<EntryKind>> {
     let (mut files, mut directories) = (false, false);
@@ -224,6 +239,8 @@ pub(super) fn remote_info(remote: &backend::Remote) -> proto::RemoteInfo {
             Can::Directories,
             Can::Copy,
             Can::Move,
+            Can::PublicLink,
+            Can::Dedupe,
         ]);
     }
     capabilities.sort_unstable();

@@ -4,6 +4,7 @@
 mod activity;
 mod convert;
 mod deadline;
+mod dedupe_stream;
 mod get_stream;
 mod list_stream;
 mod put_stream;

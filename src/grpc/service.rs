@@ -7,13 +7,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::{scope, within};
 use super::status::{failure, status};
-use super::{activity, convert, get_stream, list_stream, put_stream};
+use super::{activity, convert, dedupe_stream, get_stream, list_stream, put_stream};
 use crate::backend::{
-    self, ListOptions, MAX_DELETE_TARGETS, ReadOptions, RelocateOptions, Remote, RemotePath,
-    Remotes,
+    self, DedupeOptions, LinkOptions, ListOptions, MAX_DELETE_TARGETS, ReadOptions,
+    RelocateOptions, Remote, RemotePath, Remotes,
 };
 use crate::error::{Error, Reason};
-use crate::fichier::Priority;
+use crate::fichier::{Password, Priority};
 use crate::proto::storage_backend_server::StorageBackend;
 use crate::proto::*;
 
@@ -343,21 +343,35 @@ impl StorageBackend for StorageService {
     }
 
     async fn public_link(&self, request: Request<PublicLinkRequest>) -> Answer<PublicLinkResponse> {
-        let request = request.get_ref();
-        if request.revoke || !request.password.is_empty() {
-            self.writable(&request.remote)?;
-        }
-        missing(Capability::PublicLink)
+        let scope = scope(request.metadata(), Priority::Upload);
+        let request = request.into_inner();
+        let remote = self.remote(&request.remote)?;
+        let path = path(&request.path)?;
+        let password = convert::none_if_empty(request.password);
+        let options = LinkOptions {
+            revoke: request.revoke,
+            password: password.map(|password| Password::new([password])),
+        };
+        let url = within(scope, remote, remote.public_link(scope, &path, options)).await?;
+        Ok(Response::new(PublicLinkResponse { url }))
     }
 
     type DedupeStream = Messages<DedupeResponse>;
 
     async fn dedupe(&self, request: Request<DedupeRequest>) -> Answer<Self::DedupeStream> {
-        let request = request.get_ref();
-        if !matches!(request.mode(), DedupeMode::Unspecified | DedupeMode::Report) {
-            self.writable(&request.remote)?;
-        }
-        missing(Capability::Dedupe)
+        let scope = scope(request.metadata(), Priority::Read);
+        let request = request.into_inner();
+        let remote = self.remote(&request.remote)?;
+        let path = path(&request.path)?;
+        let options = DedupeOptions {
+            recursive: request.recursive,
+            mode: convert::dedupe_mode(request.mode).map_err(invalid)?,
+            validate_only: request.validate_only,
+        };
+        let dedupe = within(scope, remote, remote.dedupe(scope, &path, options)).await?;
+        Ok(Response::new(
+            dedupe_stream::messages(scope, remote.clone(), dedupe).boxed(),
+        ))
     }
 
     async fn refresh(&self, request: Request<RefreshRequest>) -> Answer<RefreshResponse> {

@@ -91,7 +91,11 @@ async fn the_newest_file_stays_the_newest_through_the_hour_that_comes_twice() {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap();
         let shift = CHANGE + own - now.as_secs() as i64;
-        let world = build(Options::default(), |config| {
+        let options = Options {
+            start_date: Some(CHANGE + own),
+            ..Options::default()
+        };
+        let world = build(options, |config| {
             config.clock = Clock::virtual_time().shifted(shift);
         })
         .await;

@@ -8,6 +8,9 @@ use crate::catalog::content::{Content, FileRecord, FolderRecord, Whirlpool, shar
 use crate::catalog::node::Change;
 use crate::clock::{from_millis, to_millis};
 
+/// Flags have this many bits; above them stands the order of own files.
+const ORDER: u32 = 8;
+
 pub(super) fn write_group(connection: &mut Connection, group: &[Write]) -> rusqlite::Result<()> {
     if group.iter().all(|write| matches!(write, Write::Barrier(_))) {
         return Ok(());
@@ -57,18 +60,34 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                 .exists([folder])?;
             match change {
                 _ if !listed => {}
-                Change::FileAdded(file) => insert_file(connection, *folder, file)?,
+                Change::FileAdded(file)
+                | Change::FileReturned(file)
+                | Change::FileRenamed(file, _) => insert_file(connection, *folder, file)?,
                 Change::FileRemoved(url) => {
                     run(
                         "DELETE FROM files WHERE folder = ?1 AND url = ?2",
                         &[folder, url],
                     )?;
                 }
-                Change::FolderAdded(sub) => insert_folder(connection, *folder, sub)?,
+                Change::FolderAdded(sub) | Change::FolderMoved(sub) => {
+                    insert_folder(connection, *folder, sub)?
+                }
                 Change::FolderRemoved(id) => {
                     run(
                         "DELETE FROM folders WHERE parent = ?1 AND id = ?2",
                         &[folder, id],
+                    )?;
+                }
+                Change::FileProtected(url, password) => {
+                    run(
+                        "UPDATE files SET flags = (flags & ~1) | ?3 WHERE folder = ?1 AND url = ?2",
+                        &[folder, url, password],
+                    )?;
+                }
+                Change::FolderProtected(id, password) => {
+                    run(
+                        "UPDATE folders SET flags = ?3 WHERE parent = ?1 AND id = ?2",
+                        &[folder, id, password],
                     )?;
                 }
             }
@@ -120,7 +139,10 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
 }
 
 fn insert_file(connection: &Connection, folder: i64, file: &FileRecord) -> rusqlite::Result<()> {
-    let flags = i64::from(file.password) | i64::from(file.acl) << 1 | i64::from(file.cdn) << 2;
+    let flags = i64::from(file.password)
+        | i64::from(file.acl) << 1
+        | i64::from(file.cdn) << 2
+        | (file.order << ORDER) as i64;
     connection
         .prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params![
@@ -191,6 +213,7 @@ pub(super) fn load(connection: &Connection, folder: i64) -> rusqlite::Result<Rem
                 password: flags & 1 != 0,
                 acl: flags & 2 != 0,
                 cdn: flags & 4 != 0,
+                order: (flags as u64) >> ORDER,
             })
         })?
         .collect::<rusqlite::Result<_>>()?;

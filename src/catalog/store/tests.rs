@@ -13,6 +13,7 @@ fn file(name: &str) -> FileRecord {
         password: true,
         acl: false,
         cdn: true,
+        order: (3 << 32) + 5,
     }
 }
 

@@ -34,6 +34,9 @@ pub(super) struct State {
     pub(super) damage_chunks: bool,
     pub(super) leave_out_trailer: bool,
     pub(super) list_failures: Vec<PathFailure>,
+    pub(super) links: Vec<PublicLinkRequest>,
+    pub(super) dedupes: Vec<DedupeRequest>,
+    pub(super) groups: Vec<DedupeResponse>,
     /// List does not answer, and Get stops after its first chunk.
     pub(super) stall: bool,
 }
@@ -382,11 +385,21 @@ impl StorageBackend for Fake {
     async fn move_dir(&self, _: Request<MoveDirRequest>) -> Answer<MoveDirResponse> {
         Err(Status::unimplemented(""))
     }
-    async fn public_link(&self, _: Request<PublicLinkRequest>) -> Answer<PublicLinkResponse> {
-        Err(Status::unimplemented(""))
+    async fn public_link(&self, request: Request<PublicLinkRequest>) -> Answer<PublicLinkResponse> {
+        let request = request.into_inner();
+        let url = if request.revoke {
+            String::new()
+        } else {
+            format!("https://example.org/{}", request.path)
+        };
+        self.state().links.push(request);
+        Ok(Response::new(PublicLinkResponse { url }))
     }
-    async fn dedupe(&self, _: Request<DedupeRequest>) -> Answer<Self::DedupeStream> {
-        Err(Status::unimplemented(""))
+    async fn dedupe(&self, request: Request<DedupeRequest>) -> Answer<Self::DedupeStream> {
+        let mut state = self.state();
+        state.dedupes.push(request.into_inner());
+        let groups: Vec<_> = state.groups.clone().into_iter().map(Ok).collect();
+        Ok(Response::new(stream::iter(groups).boxed()))
     }
     async fn refresh(&self, _: Request<RefreshRequest>) -> Answer<RefreshResponse> {
         Err(Status::unimplemented(""))

@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::io::{Io, SharedWriter};
 use super::{ClientCommand, run_with};
 use crate::error::Reason;
-use crate::proto::PathFailure;
+use crate::proto::{DedupeMode, DedupeResponse, Entry, EntryType, PathFailure};
 use fake::Fake;
 
 #[derive(Debug, Parser)]
@@ -271,6 +271,119 @@ async fn small_commands() {
             .out
             .contains("main (fichier, default)")
     );
+}
+
+#[tokio::test]
+async fn link_prints_the_url_and_takes_passwords_from_files() {
+    let client = Client::new().await;
+    let link = client.run(&["link", "/a/b/"]).await;
+    assert_eq!(
+        (link.exit, link.out.as_str()),
+        (Exit::Ok, "https://example.org/a/b\n")
+    );
+    let link = client.run(&["link", "a", "--json"]).await.json();
+    assert_eq!(link, json!({"path": "a", "url": "https://example.org/a"}));
+    let revoked = client.run(&["link", "a", "--revoke"]).await;
+    assert_eq!((revoked.exit, revoked.out.as_str()), (Exit::Ok, ""));
+    let revoked = client
+        .run(&["link", "a", "--revoke", "--json"])
+        .await
+        .json();
+    assert_eq!(revoked["url"], Value::Null);
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("password");
+    std::fs::write(&file, "a good one \r\nsecond line\n").unwrap();
+    let words = ["link", "a", "--password-file", file.to_str().unwrap()];
+    assert_eq!(client.run(&words).await.exit, Exit::Ok);
+    let server = client.address.to_string();
+    let words = ["link", "a", "--password-file", "-"];
+    assert_eq!(run(&server, &words, b"from stdin").await.exit, Exit::Ok);
+    let empty = run(&server, &words, b"\n").await;
+    assert_eq!(empty.exit, Exit::Usage);
+    let missing = ["link", "a", "--password-file", "/nonexistent"];
+    assert_eq!(client.run(&missing).await.exit, Exit::Usage);
+    let state = client.fake.state();
+    let passwords: Vec<_> = state
+        .links
+        .iter()
+        .map(|link| link.password.as_str())
+        .collect();
+    assert_eq!(passwords, ["", "", "", "", "a good one ", "from stdin"]);
+}
+
+#[tokio::test]
+async fn dedupe_tells_what_becomes_of_each_entry() {
+    let client = Client::new().await;
+    let entry = |path: &str, id: &str, kind: EntryType| Entry {
+        path: path.into(),
+        id: id.into(),
+        r#type: kind.into(),
+        size: (kind == EntryType::File).then_some(5),
+        ..Entry::default()
+    };
+    let files = ["1", "2", "3"].map(|id| entry("f", id, EntryType::File));
+    let folders = ["7", "8"].map(|id| entry("d", id, EntryType::Directory));
+    client.fake.state().groups = vec![
+        DedupeResponse {
+            path: "f".into(),
+            entries: files.to_vec(),
+            kept_id: "1".into(),
+            remaining: vec![files[0].clone(), entry("f-1", "2", EntryType::File)],
+            failures: Vec::new(),
+        },
+        DedupeResponse {
+            path: "d".into(),
+            entries: folders.to_vec(),
+            kept_id: "7".into(),
+            remaining: vec![folders[0].clone()],
+            failures: Vec::new(),
+        },
+        DedupeResponse {
+            path: "locked".into(),
+            failures: vec![PathFailure {
+                path: "locked".into(),
+                failure: Some(fake::failure(Reason::UpstreamAccessDenied, "no access")),
+            }],
+            ..DedupeResponse::default()
+        },
+    ];
+    let words = ["dedupe", "/x/", "-r", "--mode", "rename", "--dry-run"];
+    let told = client.run(&words).await;
+    assert_eq!(told.exit, Exit::Other);
+    assert_eq!(
+        told.out,
+        "f\n     5 B  -  1  stays\n     5 B  -  2  renamed to f-1\n     5 B  -  3  removed\n\
+         d\n     -  -  7  stays\n     -  -  8  merged\n"
+    );
+    assert_eq!(
+        told.err,
+        "error: locked: no access [UPSTREAM_ACCESS_DENIED]\n"
+    );
+    let report = client.run(&["dedupe"]).await.out;
+    assert!(
+        report.starts_with("f\n     5 B  -  1  counts\n     5 B  -  2  hidden\n"),
+        "{report}"
+    );
+    let lines = client.run(&["dedupe", "--json"]).await;
+    let lines: Vec<Value> = lines
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["remaining"][1]["path"], "f-1");
+    assert_eq!(
+        lines[2]["failures"][0]["error"]["reason"],
+        "UPSTREAM_ACCESS_DENIED"
+    );
+    let state = client.fake.state();
+    let first = &state.dedupes[0];
+    assert_eq!(
+        (first.path.as_str(), first.mode()),
+        ("x", DedupeMode::Rename)
+    );
+    assert!(first.recursive && first.validate_only);
+    assert_eq!(state.dedupes[1].mode(), DedupeMode::Report);
 }
 
 #[tokio::test]

@@ -36,6 +36,9 @@ fn the_command_line_is_consistent() {
         &["put", "x"],
         &["hash", "x", "--algorithm", "rot13"],
         &["cat", "x", "--range", "-1"],
+        &["link"],
+        &["link", "x", "--revoke", "--password-file", "y"],
+        &["dedupe", "--mode", "largest"],
     ] {
         let error = parse(words).expect_err(&words.join(" "));
         assert_eq!(error.exit_code(), Exit::Usage as i32);

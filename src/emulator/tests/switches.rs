@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::emulator::{
     Batch, DateWindow, DatesOnMove, EmptyArrays, ForbiddenChars, InfoContentType, LinkOrder,
-    MkdirExisting, MvRename, MvSameFolder, RenameSameName, RmMissing, UnknownFolder, UnknownParent,
-    UrlStability,
+    MkdirExisting, MvRename, MvSameFolder, MvWithRename, RenameSameName, RmMissing, UnknownFolder,
+    UnknownParent, UrlStability,
 };
 
 #[tokio::test]
@@ -299,6 +299,131 @@ async fn renaming_and_moving_files() {
     assert_eq!(answer["filename"], "h");
     assert_ne!(answer["urls"][0], url);
     assert_eq!(rig.call("file/info", json!({"url": url})).await.status, 404);
+}
+
+#[tokio::test]
+async fn moving_with_a_new_name() {
+    let rig = Rig::free().await;
+    let folder = rig.mkdir(0, "a").await;
+    let url = rig.put(0, "f", "x").await;
+    let mv =
+        |to: u64, name: &str| json!({"urls": [url], "destination_folder_id": to, "rename": name});
+    rig.control
+        .set_behaviour(|b| b.mv_with_rename = MvWithRename::Refuse);
+    let refused = rig.call("file/mv", mv(folder, "g")).await;
+    assert_eq!(refused.json()["status"], "KO");
+    assert_eq!(rig.names(0).await, ["f"]);
+    rig.control
+        .set_behaviour(|b| b.mv_with_rename = MvWithRename::KeepsName);
+    let answer = rig.ok("file/mv", mv(folder, "g")).await;
+    assert_eq!(
+        (&answer["moved"], answer.get("filename")),
+        (&json!(1), None)
+    );
+    assert_eq!(rig.names(folder).await, ["f"]);
+    rig.control.set_behaviour(|b| *b = Behaviour::default());
+    assert_eq!(rig.ok("file/mv", mv(0, "g")).await["filename"], "g");
+    assert_eq!(rig.names(0).await, ["g"]);
+}
+
+#[tokio::test]
+async fn dates_of_answers() {
+    let rig = Rig::start(Options {
+        start_date: Some(1_761_440_400),
+        limits: Limits::none(),
+        ..Options::default()
+    })
+    .await;
+    let reply = rig.call("folder/ls", json!({})).await;
+    assert!(
+        reply.header("date").starts_with("Sun, 26 Oct 2025 01:00:"),
+        "{reply:?}"
+    );
+    rig.control.set_behaviour(|b| b.usual_date_header = false);
+    let reply = rig.call("folder/ls", json!({})).await;
+    assert_eq!(reply.header("date"), "today");
+}
+
+#[tokio::test]
+async fn answers_without_links() {
+    let rig = Rig::with(|b| b.told_urls = false).await;
+    let folder = rig.mkdir(0, "a").await;
+    let url = rig.put(0, "f", "x").await;
+    let answers = [
+        (
+            "file/mv",
+            json!({"urls": [url], "destination_folder_id": folder}),
+            "moved",
+        ),
+        (
+            "file/rename",
+            json!({"urls": [{"url": url, "filename": "g"}]}),
+            "renamed",
+        ),
+        ("file/cp", json!({"urls": [url], "folder_id": 0}), "copied"),
+    ];
+    for (endpoint, order, count) in answers {
+        let answer = rig.ok(endpoint, order).await;
+        assert_eq!(
+            (&answer[count], &answer["urls"]),
+            (&json!(1), &json!([])),
+            "{endpoint}"
+        );
+    }
+    assert_eq!(
+        (rig.names(0).await, rig.names(folder).await),
+        (vec!["g".to_owned()], vec!["g".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn passwords_and_public_links() {
+    let rig = Rig::free().await;
+    let url = rig.put(0, "f", "x").await;
+    let chattr = |pass: &str| json!({"urls": [url], "pass": pass});
+    assert_eq!(
+        rig.call("file/chattr", chattr("short")).await.json()["status"],
+        "KO"
+    );
+    assert_eq!(rig.control.file_password(&url), None);
+    assert_eq!(
+        rig.ok("file/chattr", chattr("password")).await["updated"],
+        1
+    );
+    assert_eq!(rig.control.file_password(&url).as_deref(), Some("password"));
+    let again = rig.call("file/chattr", chattr("password")).await;
+    assert_eq!(
+        (again.status, again.message().as_str()),
+        (200, "No changes requested")
+    );
+    rig.ok("file/chattr", chattr("")).await;
+    assert_eq!(rig.control.file_password(&url), None);
+
+    let folder = rig.mkdir(0, "a").await;
+    rig.control.share_with(folder, "friend@example.com");
+    let share = |share: u8| json!({"folder_id": folder, "share": share});
+    let link = rig.ok("folder/share", share(1)).await["url"].clone();
+    assert!(
+        link.as_str()
+            .unwrap()
+            .starts_with("https://1fichier.com/dir/")
+    );
+    assert_eq!(rig.ok("folder/share", share(1)).await["url"], link);
+    let short = json!({"folder_id": folder, "share": 1, "pass": "12345"});
+    assert_eq!(rig.call("folder/share", short).await.json()["status"], "KO");
+    let listed = rig.ok("folder/ls", json!({"folder_id": folder})).await;
+    assert_eq!(listed["shared"], link);
+    assert!(rig.ok("folder/share", share(0)).await.get("url").is_none());
+    let state = rig.control.folder_share(folder);
+    assert_eq!(
+        (state.url, state.users),
+        (None, vec!["friend@example.com".to_owned()])
+    );
+    let missing = json!({"folder_id": 7, "share": 1});
+    assert_eq!(rig.call("folder/share", missing).await.status, 404);
+    rig.control.set_behaviour(|b| b.foreign_share = true);
+    let link = rig.ok("folder/share", share(1)).await["url"].clone();
+    assert!(!link.as_str().unwrap().starts_with("https://1fichier.com/"));
 }
 
 #[tokio::test]

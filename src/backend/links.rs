@@ -1,0 +1,203 @@
+//! Public links of files and directories.
+
+use super::path::RemotePath;
+use super::resolve::Found;
+use super::{AtPath, Remote};
+use crate::catalog::{FileRecord, FolderRecord};
+use crate::error::{Error, Reason, Result};
+use crate::fichier::{self, Kind, Password, Priority, Scope};
+
+/// The shortest password that 1Fichier takes, in characters ([API §13, §16]).
+const SHORTEST: usize = 6;
+
+/// What is asked of a link.
+#[derive(Clone, Debug, Default)]
+pub struct LinkOptions {
+    /// Take it away.
+    pub revoke: bool,
+    /// Whoever follows it needs this password.
+    pub password: Option<Password>,
+}
+
+impl LinkOptions {
+    fn check(&self) -> Result<()> {
+        let Some(password) = &self.password else {
+            return Ok(());
+        };
+        let why = |text: &str| {
+            if self.revoke {
+                Some("a link that is taken away needs none")
+            } else if text.chars().count() < SHORTEST {
+                Some("1Fichier wants at least 6 characters")
+            } else if text.chars().any(char::is_control) {
+                Some("it has control characters, which nobody can type; was a line break left in?")
+            } else {
+                None
+            }
+        };
+        match password.candidates().iter().find_map(|text| why(text)) {
+            Some(why) => Err(Error::invalid_field("password", why)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Remote {
+    /// The public URL of a file or directory; an empty one after a revocation.
+    ///
+    /// # Errors
+    /// READ_ONLY, INVALID_PATH for the root, FILE_NOT_FOUND, INVALID_FIELD for a password
+    /// that cannot be one. CAPABILITY_MISSING when the link of a file is to be
+    /// taken away.
+    pub async fn public_link(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        options: LinkOptions,
+    ) -> Result<String> {
+        options.check()?;
+        if options.revoke || options.password.is_some() {
+            self.check_writable()?;
+        }
+        let scope = scope.with_priority(Priority::Upload);
+        match self.find(scope, path, None).await?.0 {
+            Found::Root => Err(Error::invalid_path(
+                "",
+                "the root has no public link; give one to the directories in it",
+            )),
+            Found::Nothing => Err(Error::new(
+                Reason::FileNotFound,
+                format!("there is nothing at {path:?}"),
+            )
+            .at(path.as_str())),
+            Found::Files { parent, files } => {
+                self.file_link(scope, path, parent, &files[0], options)
+                    .await
+            }
+            Found::Folder(folder) => self.folder_link(scope, path, folder, options).await,
+        }
+    }
+
+    /// A file has one URL for its whole life.
+    async fn file_link(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        folder: i64,
+        file: &FileRecord,
+        options: LinkOptions,
+    ) -> Result<String> {
+        let account = &self.account;
+        if options.revoke {
+            let protected = if file.password {
+                "; its password stays as it is"
+            } else {
+                ""
+            };
+            return Err(Error::new(
+                Reason::CapabilityMissing,
+                format!(
+                    "the link of the file {path:?} cannot be taken away, as 1Fichier gives each file one URL \
+                     for its whole life: protect it with a password, or delete the file{protected}"
+                ),
+            )
+            .at(path.as_str())
+            .with("capability", "REVOKE_FILE_LINK"));
+        }
+        let link = account.client.file_link(&file.url).at_path(path)?;
+        let Some(password) = options.password else {
+            return Ok(link);
+        };
+        // It is entered even if the caller goes away.
+        let (account, url) = (account.clone(), file.url.clone());
+        let task = self.account.tasks.spawn(async move {
+            let client = &account.client;
+            let outcome = client.protect_file(scope, &url, &password).await;
+            match &outcome {
+                Ok(()) => {
+                    account.catalog.file_protected(folder, &url, true);
+                    account.catalog.settle().await;
+                }
+                Err(error) if error.kind() == Kind::NotFound => {
+                    account.catalog.file_removed(folder, &url);
+                    account.catalog.doubt(folder);
+                }
+                Err(_) => {}
+            }
+            outcome
+        });
+        match task.await.map_err(stopped)? {
+            Ok(()) => Ok(link),
+            Err(error) if error.kind() == Kind::NotFound => {
+                Err(Error::file_not_found(path.as_str()))
+            }
+            Err(error) => Err(refused(error).at(path.as_str())),
+        }
+    }
+
+    async fn folder_link(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        folder: FolderRecord,
+        options: LinkOptions,
+    ) -> Result<String> {
+        self.check_writable()?;
+        let parent = match path.split() {
+            Some((parent, _)) => self.folder_id(scope, &parent, None).await?,
+            None => return Err(Error::internal("the root has a parent")),
+        };
+        let (account, revoke) = (self.account.clone(), options.revoke);
+        let task = self.account.tasks.spawn(async move {
+            let client = &account.client;
+            if revoke {
+                client.unshare_folder(scope, folder.id).await?;
+                return Ok(String::new());
+            }
+            let password = options.password.as_ref();
+            let shared = client.share_folder(scope, folder.id, password).await;
+            match &shared {
+                Err(error) if error.kind() == Kind::NotFound => {
+                    account.catalog.folder_gone(folder.id);
+                }
+                Ok(_) if password.is_some() => {
+                    account.catalog.folder_protected(parent, folder.id, true);
+                    account.catalog.settle().await;
+                }
+                _ => {}
+            }
+            shared
+        });
+        match task.await.map_err(stopped)? {
+            Ok(link) => Ok(link),
+            Err(error) if error.kind() == Kind::NotFound => {
+                Err(Error::directory_not_found(path.as_str()))
+            }
+            Err(error) => {
+                let perhaps_public =
+                    !revoke && (error.outcome_unknown() || error.kind() == Kind::ForeignHost);
+                let error = refused(error).at(path.as_str());
+                Err(if perhaps_public {
+                    error.hint(
+                        "the directory may be public now; revoke its link if that is not wanted",
+                    )
+                } else {
+                    error
+                })
+            }
+        }
+    }
+}
+
+fn stopped(error: tokio::task::JoinError) -> Error {
+    Error::internal(format!("a change of a link stopped: {error}"))
+}
+
+/// The password that is meant is the one that should be set.
+fn refused(error: fichier::Error) -> Error {
+    if error.is_about_password() {
+        let why = format!("1Fichier refuses it: {}", error.text());
+        return Error::invalid_field("password", why);
+    }
+    error.into()
+}

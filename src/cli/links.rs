@@ -1,0 +1,179 @@
+//! `link` and `dedupe`.
+
+use std::io::Read;
+
+use serde::Serialize;
+
+use super::connect::Session;
+use super::exit::{Exit, Problem};
+use super::io::Io;
+use super::output::{self, EntryDocument, ErrorBody};
+use super::{DedupeArgs, DedupeChoice, LinkArgs, directory_path};
+use crate::proto::{DedupeMode, DedupeRequest, DedupeResponse, EntryType, PublicLinkRequest};
+
+/// Longer passwords are a file that was not meant.
+const LONGEST: u64 = 4_096;
+
+#[derive(Serialize)]
+struct LinkDocument {
+    path: String,
+    url: Option<String>,
+}
+
+/// The password in a file, or on standard input: its first line.
+fn password(args: &LinkArgs, io: &Io) -> Result<String, Problem> {
+    let Some(path) = &args.password_file else {
+        return Ok(String::new());
+    };
+    let unreadable = |error: std::io::Error| {
+        Problem::usage(format!(
+            "cannot read the password from {}: {error}",
+            path.display()
+        ))
+    };
+    let source: Box<dyn Read> = if path.as_os_str() == "-" {
+        match io.take_input() {
+            Some(input) => input,
+            None => return Err(Problem::usage("standard input is not to be had")),
+        }
+    } else {
+        Box::new(std::fs::File::open(path).map_err(unreadable)?)
+    };
+    let mut text = String::new();
+    source
+        .take(LONGEST)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    match text.lines().next() {
+        Some(password) if !password.is_empty() => Ok(password.to_owned()),
+        _ => Err(Problem::usage(format!(
+            "there is no password in {}",
+            path.display()
+        ))),
+    }
+}
+
+pub(super) async fn link(args: &LinkArgs, session: &Session, io: &Io) -> Result<Exit, Problem> {
+    let path = directory_path(&args.path);
+    let request = PublicLinkRequest {
+        remote: session.remote(),
+        path: path.clone(),
+        revoke: args.revoke,
+        password: password(args, io)?,
+    };
+    let mut client = session.client();
+    let answer = client.public_link(session.request(request)).await?;
+    let url = Some(answer.into_inner().url).filter(|url| !url.is_empty());
+    if io.json {
+        io.document(&LinkDocument { path, url })?;
+    } else if let Some(url) = url {
+        io.line(&output::printable_name(&url))?;
+    }
+    Ok(Exit::Ok)
+}
+
+impl From<DedupeChoice> for DedupeMode {
+    fn from(choice: DedupeChoice) -> Self {
+        match choice {
+            DedupeChoice::Report => Self::Report,
+            DedupeChoice::Identical => Self::Identical,
+            DedupeChoice::Newest => Self::Newest,
+            DedupeChoice::Oldest => Self::Oldest,
+            DedupeChoice::Rename => Self::Rename,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct FailureDocument {
+    path: String,
+    error: ErrorBody,
+}
+
+#[derive(Serialize)]
+struct GroupDocument {
+    path: String,
+    entries: Vec<EntryDocument>,
+    kept_id: String,
+    remaining: Vec<EntryDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<FailureDocument>,
+}
+
+pub(super) async fn dedupe(args: &DedupeArgs, session: &Session, io: &Io) -> Result<Exit, Problem> {
+    let request = DedupeRequest {
+        remote: session.remote(),
+        path: directory_path(&args.path),
+        recursive: args.recursive,
+        mode: DedupeMode::from(args.mode).into(),
+        validate_only: args.dry_run,
+    };
+    let mut client = session.client();
+    let mut groups = client.dedupe(session.request(request)).await?.into_inner();
+    let mut exit = Exit::Ok;
+    while let Some(mut group) = groups.message().await? {
+        let failures: Vec<_> = std::mem::take(&mut group.failures)
+            .into_iter()
+            .map(|failed| {
+                (
+                    failed.path,
+                    Problem::from(failed.failure.unwrap_or_default()),
+                )
+            })
+            .collect();
+        if !failures.is_empty() {
+            exit = Exit::Other;
+        }
+        if io.json {
+            let failures = failures.iter().map(|(path, problem)| FailureDocument {
+                path: path.clone(),
+                error: ErrorBody::new(problem, None),
+            });
+            io.document(&GroupDocument {
+                failures: failures.collect(),
+                path: group.path,
+                entries: group.entries.into_iter().map(Into::into).collect(),
+                kept_id: group.kept_id,
+                remaining: group.remaining.into_iter().map(Into::into).collect(),
+            })?;
+            continue;
+        }
+        io.write(&text(&group, args.mode == DedupeChoice::Report))?;
+        for (path, problem) in failures {
+            io.report(&problem, Some(&path));
+        }
+    }
+    Ok(exit)
+}
+
+/// A path, and what became of each entry that had it.
+fn text(group: &DedupeResponse, report: bool) -> String {
+    if group.entries.is_empty() {
+        return String::new();
+    }
+    let mut rows = Vec::new();
+    for entry in &group.entries {
+        let left = group.remaining.iter().find(|left| left.id == entry.id);
+        let fate = match left {
+            _ if report && entry.id == group.kept_id => "counts".to_owned(),
+            _ if report => "hidden".to_owned(),
+            Some(left) if left.path != entry.path => {
+                format!("renamed to {}", output::printable_name(&left.path))
+            }
+            Some(_) => "stays".to_owned(),
+            None if entry.r#type() == EntryType::Directory => "merged".to_owned(),
+            None => "removed".to_owned(),
+        };
+        let size = entry.size.map_or("-".to_owned(), output::size);
+        let time = entry.modify_time.as_ref().and_then(output::local_time);
+        rows.push(vec![
+            "   ".to_owned(),
+            size,
+            time.unwrap_or_else(|| "-".to_owned()),
+            entry.id.clone(),
+            fate,
+        ]);
+    }
+    let path = output::printable_name(&group.path);
+    format!("{path}\n{}", output::table(&rows))
+}
