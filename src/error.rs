@@ -134,6 +134,15 @@ impl Error {
         self.edit(|inner| inner.metadata.push((key, value.into())))
     }
 
+    /// Says something more to people.
+    #[must_use]
+    pub fn also(self, text: impl fmt::Display) -> Self {
+        self.edit(|inner| {
+            inner.message.push_str("; ");
+            inner.message.push_str(&text.to_string());
+        })
+    }
+
     /// Says how long to wait before a repeat.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::error::Reason;
@@ -74,19 +75,26 @@ pub(super) struct Batches {
     client: Arc<Client>,
     catalog: Arc<Catalog>,
     waiting: Gather<Change, Item>,
+    tasks: TaskTracker,
 }
 
 impl Batches {
-    pub(super) fn new(client: Arc<Client>, catalog: Arc<Catalog>) -> Arc<Self> {
+    pub(super) fn new(
+        client: Arc<Client>,
+        catalog: Arc<Catalog>,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
         Arc::new(Self {
             client,
             catalog,
             waiting: Gather::default(),
+            tasks,
         })
     }
 
     /// Does one thing to files; one result for each, in order: the URL that
-    /// the file (or its copy) has now. NotFound tells that it was gone.
+    /// the file (or its copy) has now. NotFound tells that it was gone. Removed
+    /// files leave the catalog even if the caller does not wait.
     pub(super) async fn run(
         self: &Arc<Self>,
         scope: Scope,
@@ -147,7 +155,8 @@ impl Batches {
             match turn {
                 _ if batch.is_empty() => {}
                 Ok(turn) => {
-                    tokio::spawn(Arc::clone(&self).settle(change, batch, turn));
+                    self.tasks
+                        .spawn(Arc::clone(&self).settle(change, batch, turn));
                 }
                 Err(error) => {
                     for item in batch {
@@ -167,17 +176,26 @@ impl Batches {
 
     async fn settle(self: Arc<Self>, change: Change, items: Vec<Item>, turn: Turn) {
         // One file may have been asked for several times.
-        let mut waiting: HashMap<String, Vec<oneshot::Sender<Outcome>>> = HashMap::new();
+        let mut waiting: HashMap<String, (i64, Vec<oneshot::Sender<Outcome>>)> = HashMap::new();
         let mut targets = Vec::new();
         for Item { target, outcome } in items {
-            let senders = waiting.entry(target.url.clone()).or_default();
+            let (_, senders) = waiting
+                .entry(target.url.clone())
+                .or_insert((target.folder, Vec::new()));
             senders.push(outcome);
             if senders.len() == 1 {
                 targets.push(target);
             }
         }
         let tell = |url: String, outcome: Outcome| {
-            for sender in waiting.remove(&url).unwrap_or_default() {
+            let Some((folder, senders)) = waiting.remove(&url) else {
+                return;
+            };
+            // Here and not by those who wait: they may have left.
+            if change == Change::Remove && is_gone(&outcome) {
+                self.catalog.file_removed(folder, &url);
+            }
+            for sender in senders {
                 let _ = sender.send(outcome.clone());
             }
         };
@@ -359,6 +377,13 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
             (self.tell)(target.url, outcome);
         }
     }
+}
+
+/// Whether a file that was to be removed is not there any more.
+fn is_gone(outcome: &Outcome) -> bool {
+    outcome
+        .as_ref()
+        .map_or_else(|error| error.kind() == Kind::NotFound, |_| true)
 }
 
 fn is_refusal(kind: Kind) -> bool {

@@ -4,6 +4,7 @@
 mod about;
 mod activity;
 mod batch;
+mod carry;
 mod connection;
 mod delete;
 mod directories;
@@ -11,6 +12,7 @@ mod entry;
 mod in_use;
 mod landing;
 mod list;
+mod move_dir;
 mod path;
 mod put;
 mod read;
@@ -18,6 +20,9 @@ mod refresh;
 mod relocate;
 mod replay;
 mod resolve;
+mod rmdir;
+mod twins;
+mod warned;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -90,6 +95,7 @@ pub struct Account {
     locks: Locks,
     in_use: in_use::FoldersInUse,
     landings: landing::Landings,
+    warned: warned::Warned,
     clock: Clock,
     user: tokio::sync::Mutex<Option<about::Known>>,
     tasks: TaskTracker,
@@ -120,7 +126,11 @@ impl Account {
         let user = about::Known::remembered(&catalog);
         let budget_keeper = keep_budget(Arc::clone(&client), Arc::clone(&catalog), settings.clock);
         Ok(Arc::new(Self {
-            batches: batch::Batches::new(Arc::clone(&client), Arc::clone(&catalog)),
+            batches: batch::Batches::new(
+                Arc::clone(&client),
+                Arc::clone(&catalog),
+                tasks.clone(),
+            ),
             catalog,
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
             downloads: Downloads::new(Arc::clone(&client), settings.downloads),
@@ -130,6 +140,7 @@ impl Account {
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
             landings: landing::Landings::default(),
+            warned: warned::Warned::default(),
             clock: settings.clock,
             user: tokio::sync::Mutex::new(user),
             tasks,

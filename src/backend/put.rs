@@ -7,12 +7,12 @@ use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::directories::Made;
+use super::batch::Target;
+use super::directories::{Made, Writable};
 use super::entry::{Entry, etag};
-use super::in_use::Writing;
 use super::path::RemotePath;
 use super::resolve::Found;
-use super::{AtPath, Remote};
+use super::{AtPath, Remote, replay};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
@@ -84,7 +84,7 @@ pub struct PutSession {
     hasher: Hasher,
     received: u64,
     sink: Option<Sink>,
-    folder: Option<(i64, Writing)>,
+    folder: Option<Writable>,
     made: Made,
     progress: Progress,
     /// One call of a request id at a time.
@@ -160,14 +160,41 @@ impl Remote {
         if !options.create_parents
             && let Some((parent, _)) = path.split()
         {
-            self.folder_id(scope, &parent, None).await?;
+            self.directory(scope, &parent, None).await?;
         }
         let existing = match self.find(scope, path, None).await?.0 {
             Found::Root | Found::Folder(_) => return Err(Error::is_a_directory(path.as_str())),
             Found::Files { files, .. } => files.into_iter().next(),
             Found::Nothing => None,
         };
-        check_existing(path, options, existing.as_ref())
+        check_existing(path, options, existing.as_ref().map(|at| &at.file))
+    }
+
+    /// Writes to one place one after the other, so that each sees what the one
+    /// before it left. The path is not enough: a directory that was moved has
+    /// another one than when the write began. What stands there now must allow
+    /// the write.
+    pub(super) async fn claim(
+        &self,
+        scope: Scope,
+        target: &Writable,
+        path: &RemotePath,
+        segment: &str,
+        options: &PutOptions,
+    ) -> Result<OwnedMutexGuard<()>> {
+        let key = format!("file {} {segment}", target.id());
+        let lock = self.account.locks.hold(key).await;
+        let contents = match self.contents(scope, &target.directory, None).await {
+            // Another program removed it: the landing will tell.
+            Err(error) if error.reason() == Reason::DirectoryNotFound => return Ok(lock),
+            contents => contents.at_path(path)?,
+        };
+        let files = contents.find_files(self.codec, segment);
+        if files.is_empty() && contents.find_directory(self.codec, segment).is_some() {
+            return Err(Error::is_a_directory(path.as_str()));
+        }
+        check_existing(path, options, files.first().map(|at| &at.file))?;
+        Ok(lock)
     }
 }
 
@@ -236,11 +263,12 @@ impl PutSession {
     /// Straight to a node, if a connection is free. A missing parent must be
     /// made first, because the request begins with its id.
     async fn begin_stream(&mut self, scope: Scope, parent: &RemotePath, size: u64) -> Result<()> {
-        let (folder, writing) = self
+        let target = self
             .remote
             .folder_to_write(scope, parent, &mut self.made)
             .await?;
-        self.folder = Some((folder, writing));
+        let folder = target.id();
+        self.folder = Some(target);
         let uploads = &self.remote.account.uploads;
         let stream = uploads
             .stream(scope, folder, &self.stored_name, size)
@@ -430,25 +458,26 @@ impl PutSession {
         let (parent, segment) = path
             .split()
             .ok_or_else(|| Error::internal("the root was written"))?;
-        // Writes to one path one after the other, so that each sees what the
-        // one before it left.
+        // Those to one path make its parents together.
         let _lock = account.locks.hold(format!("put {path}")).await;
         if cancel.is_cancelled() {
             return Err(
                 Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()),
             );
         }
-        self.remote
-            .check_target(scope, &path, &self.options)
-            .await?;
-        let (folder, _writing) = match self.folder.take() {
-            Some(folder) => folder,
+        let target = match self.folder.take() {
+            Some(target) => target,
             None => {
+                remote.check_target(scope, &path, &self.options).await?;
                 remote
                     .folder_to_write(scope, &parent, &mut self.made)
                     .await?
             }
         };
+        let _claim = remote
+            .claim(scope, &target, &path, segment, &self.options)
+            .await?;
+        let folder = target.id();
         let stored = match content {
             Ready::Spooled(content) => {
                 account
@@ -462,26 +491,31 @@ impl PutSession {
         self.made.clear();
         account.catalog.file_added(folder, file.clone());
         // Before anything older goes: it may be the only copy in its place.
-        let (folder, file) = remote
+        let (landed, file) = remote
             .confirm_landing(Scope::new(Priority::Upload), &parent, folder, &file)
             .await?;
+        let folders = match landed == folder {
+            true => target.directory.ids().collect(),
+            false => vec![landed],
+        };
         // The file is safe: what follows is not the caller's to wait for or to
         // cancel.
         let scope = Scope::new(Priority::Upload);
         let mut count = 1;
         if self.options.mode == WriteMode::KeepBoth {
-            if let Ok(snapshot) = remote.snapshot(scope, folder, None).await {
-                count = snapshot.content.find_files(remote.codec, segment).len();
+            if let Ok(all) = remote.files_of_name(scope, &folders, segment).await {
+                count = all.len();
             }
         } else {
             // A failure does not fail the write.
-            if let Err(error) = remote.remove_others(scope, folder, segment, &file).await {
+            if let Err(error) = remote.remove_others(scope, &folders, segment, &file).await {
                 tracing::warn!(%path, %error, "an older version of a replaced file stays for now");
             }
         }
         let entry = Entry::file(path.clone(), &file, count);
         if let Some((id, _lock)) = self.request.take() {
-            account.remember(id, self.options.arguments(&path), &path, &file);
+            let what = replay::Stored::File(file);
+            account.remember(id, self.options.arguments(&path), &path, what);
         }
         account.catalog.settle().await;
         Ok(entry)
@@ -525,29 +559,43 @@ fn record(stored: StoredFile, expected: Expected) -> FileRecord {
 }
 
 impl Remote {
-    /// Removes all other files of a path. The new one is safe already.
+    /// The files of a name in some folders.
+    async fn files_of_name(
+        &self,
+        scope: Scope,
+        folders: &[i64],
+        segment: &str,
+    ) -> Result<Vec<Target>> {
+        let mut found = Vec::new();
+        for folder in folders {
+            let snapshot = self.snapshot(scope, *folder, None).await?;
+            let files = snapshot.content.find_files(self.codec, segment);
+            found.extend(files.into_iter().map(|file| Target {
+                folder: *folder,
+                url: file.url.to_string(),
+            }));
+        }
+        Ok(found)
+    }
+
+    /// Removes all other files of a path, from all folders of its directory.
+    /// The new one is safe already.
     ///
     /// # Errors
     /// When some of them stay: as duplicates, until the next write.
     pub(super) async fn remove_others(
         &self,
         scope: Scope,
-        folder: i64,
+        folders: &[i64],
         segment: &str,
         new: &FileRecord,
     ) -> Result<()> {
-        let snapshot = self.snapshot(scope, folder, None).await?;
-        let others: Vec<String> = snapshot
-            .content
-            .find_files(self.codec, segment)
-            .into_iter()
-            .filter(|file| file.url != new.url)
-            .map(|file| file.url.to_string())
-            .collect();
+        let mut others = self.files_of_name(scope, folders, segment).await?;
+        others.retain(|other| *other.url != *new.url);
         if others.is_empty() {
             return Ok(());
         }
         let scope = scope.with_priority(Priority::Delete);
-        Ok(self.remove_urls(scope, folder, &others).await?)
+        Ok(self.remove_all(scope, &others).await?)
     }
 }

@@ -4,7 +4,8 @@ use super::batch::{Change, Target};
 use super::entry::{Entry, etag};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode, etag_mismatch};
-use super::{AtPath, Remote};
+use super::twins::FileAt;
+use super::{AtPath, Remote, replay};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
@@ -95,8 +96,9 @@ impl Remote {
             request = Some((id, lock));
         }
 
-        let (from, files) = self.find_files(scope, source, None).await?;
-        let file = &files[0];
+        let files = self.find_files(scope, source, None).await?;
+        let FileAt { folder: from, file } = &files[0];
+        let from = *from;
         if options.if_match.is_some_and(|wanted| wanted != etag(file)) {
             return Err(etag_mismatch(source));
         }
@@ -121,9 +123,13 @@ impl Remote {
             ..PutOptions::default()
         };
         self.check_target(scope, destination, &target).await?;
-        let (to, _writing) = self
+        let into = self
             .folder_to_write(scope, &parent, &mut Vec::new())
             .await?;
+        let _claim = self
+            .claim(scope, &into, destination, segment, &target)
+            .await?;
+        let to = into.id();
         let name = self.stored_name(destination, segment)?;
 
         let route = Route {
@@ -155,12 +161,14 @@ impl Remote {
         }
         account.catalog.file_added(to, moved.clone());
         if options.mode != WriteMode::KeepBoth {
-            self.remove_others(Scope::new(Priority::Delete), to, segment, &moved)
+            let folders: Vec<_> = into.directory.ids().collect();
+            self.remove_others(Scope::new(Priority::Delete), &folders, segment, &moved)
                 .await
                 .at_path(destination)?;
         }
         if let Some((id, _lock)) = request {
-            account.remember(id, arguments, destination, &moved);
+            let what = replay::Stored::File(moved.clone());
+            account.remember(id, arguments, destination, what);
         }
         account.catalog.settle().await;
         Ok(Stored {

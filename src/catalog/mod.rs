@@ -25,6 +25,7 @@ pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
 pub use store::Store;
 
 use crate::clock::{Clock, Moment};
+use crate::encoding::NameCodec;
 use crate::error::Result;
 use crate::fichier::Client;
 use node::{Change, State};
@@ -209,6 +210,15 @@ impl Catalog {
         self.change(parent, Change::FolderRemoved(id));
     }
 
+    /// A folder has another parent or another name. What is known of its
+    /// content stays true: folders keep their ids ([API §C]).
+    pub fn folder_moved(&self, from: i64, to: i64, folder: FolderRecord) {
+        if from != to {
+            self.change(from, Change::FolderRemoved(folder.id));
+        }
+        self.change(to, Change::FolderMoved(folder));
+    }
+
     /// 1Fichier does not know the folder: it is in no other either.
     pub fn folder_gone(&self, id: i64) {
         let holds = |node: &node::Node| {
@@ -284,6 +294,35 @@ impl Catalog {
             full.is_some_and(|known| {
                 !node.doubted && self.clock.age(known.listed) <= self.settings.freshness
             })
+        })
+    }
+
+    /// Whether a folder is in another under this name, as far as is remembered.
+    /// One of which nothing is in memory may hold anything.
+    pub fn may_hold(&self, parent: i64, folder: &FolderRecord) -> bool {
+        let state = self.lock();
+        let known = state
+            .nodes
+            .get(&parent)
+            .and_then(|node| node.known.as_ref());
+        known.is_none_or(|known| {
+            let found = known.content.folder(folder.id);
+            found.is_some_and(|found| found.name == folder.name)
+        })
+    }
+
+    /// Whether a folder has no entry of this stored name, or of another one
+    /// for the same segment; `None` when nothing of it is in memory.
+    pub fn lacks(&self, folder: i64, codec: NameCodec, name: &str) -> Option<bool> {
+        let state = self.lock();
+        let known = state
+            .nodes
+            .get(&folder)
+            .and_then(|node| node.known.as_ref());
+        let segment = codec.to_segment(name);
+        known.map(|known| {
+            known.content.find_folder(codec, &segment).is_none()
+                && known.content.find_files(codec, &segment).is_empty()
         })
     }
 

@@ -1,6 +1,6 @@
 //! The folders in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,16 @@ pub(super) enum Change {
     FileAdded(FileRecord),
     FileRemoved(Box<str>),
     FolderAdded(FolderRecord),
+    /// It came here from another folder, or has another name than before.
+    FolderMoved(FolderRecord),
     FolderRemoved(i64),
+}
+
+/// What a change is about. The last one counts.
+#[derive(PartialEq, Eq, Hash)]
+enum Subject<'a> {
+    File(&'a str),
+    Folder(i64),
 }
 
 impl Change {
@@ -30,7 +39,21 @@ impl Change {
         match self {
             Self::FileAdded(file) => content.has_file(&file.url),
             Self::FolderAdded(folder) => content.has_folder(folder.id),
+            // An older listing may show it here under its earlier name.
+            Self::FolderMoved(folder) => {
+                let shown = content.folder(folder.id);
+                shown.is_some_and(|shown| shown.name == folder.name)
+            }
             Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
+        }
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::FileAdded(file) => Subject::File(&file.url),
+            Self::FileRemoved(url) => Subject::File(url),
+            Self::FolderAdded(folder) | Self::FolderMoved(folder) => Subject::Folder(folder.id),
+            Self::FolderRemoved(id) => Subject::Folder(*id),
         }
     }
 
@@ -38,7 +61,9 @@ impl Change {
         match self {
             Self::FileAdded(file) => content.add_file(file.clone()),
             Self::FileRemoved(url) => content.remove_file(url),
-            Self::FolderAdded(folder) => content.add_folder(folder.clone()),
+            Self::FolderAdded(folder) | Self::FolderMoved(folder) => {
+                content.add_folder(folder.clone());
+            }
             Self::FolderRemoved(id) => content.remove_folder(*id),
         }
     }
@@ -80,6 +105,21 @@ impl Node {
         let since = self.flight.as_ref().and_then(InFlight::walking_since);
         let end = since.unwrap_or_else(Instant::now);
         self.changes.retain(|(at, _)| *at + GRACE > end);
+    }
+
+    /// What left and came back is here: its removal must not outlive its
+    /// return.
+    fn forget_superseded_changes(&mut self) {
+        let mut last = HashMap::with_capacity(self.changes.len());
+        for (at, (_, change)) in self.changes.iter().enumerate() {
+            last.insert(change.subject(), at);
+        }
+        if last.len() < self.changes.len() {
+            let last: HashSet<usize> = last.into_values().collect();
+            let mut at = 0..;
+            self.changes
+                .retain(|_| at.next().is_some_and(|at| last.contains(&at)));
+        }
     }
 
     fn entries(&self) -> usize {
@@ -162,6 +202,7 @@ impl State {
         let node = self.nodes.entry(id).or_default();
         let before = node.entries();
         node.forget_old_changes();
+        node.forget_superseded_changes();
         node.changes
             .retain(|(_, change)| !change.is_shown(&content));
         for (_, change) in &node.changes {
@@ -234,6 +275,62 @@ impl State {
                 break;
             }
             self.forget(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(id: i64, name: &str) -> FolderRecord {
+        FolderRecord {
+            id,
+            name: name.into(),
+            time: None,
+            password: false,
+        }
+    }
+
+    /// What is known after a listing that shows these folders.
+    fn listed(state: &mut State, id: i64, folders: &[(i64, &str)]) -> Vec<String> {
+        let folders = folders.iter().map(|(id, name)| folder(*id, name));
+        let content = Content::new(folders.collect(), Vec::new());
+        let now = Clock::system().moment();
+        let snapshot = state.merge(id, content, now, now, 1_000);
+        let mut names: Vec<_> = snapshot
+            .content
+            .folders()
+            .map(|folder| folder.name.to_string())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_late_listing_does_not_undo_a_new_name() {
+        let mut state = State::default();
+        assert_eq!(listed(&mut state, 1, &[(7, "old")]), ["old"]);
+        state.change(1, Change::FolderMoved(folder(7, "new")));
+        assert_eq!(listed(&mut state, 1, &[(7, "old")]), ["new"]);
+        assert_eq!(listed(&mut state, 1, &[(7, "new")]), ["new"]);
+        // Shown once, the listing counts again.
+        assert_eq!(listed(&mut state, 1, &[(7, "theirs")]), ["theirs"]);
+    }
+
+    #[test]
+    fn what_left_and_came_back_stays() {
+        let mut state = State::default();
+        assert_eq!(listed(&mut state, 1, &[(7, "x")]), ["x"]);
+        state.change(1, Change::FolderRemoved(7));
+        assert!(listed(&mut state, 1, &[(7, "x")]).is_empty());
+        state.change(1, Change::FolderMoved(folder(7, "x")));
+        for _ in 0..3 {
+            assert_eq!(listed(&mut state, 1, &[(7, "x")]), ["x"]);
+        }
+        state.change(1, Change::FolderRemoved(7));
+        for _ in 0..3 {
+            assert!(listed(&mut state, 1, &[(7, "x")]).is_empty());
         }
     }
 }

@@ -5,6 +5,7 @@ mod body;
 mod budget;
 mod download;
 mod error;
+mod folders;
 mod hosts;
 mod lenient;
 mod listing;
@@ -31,7 +32,7 @@ pub use secret::{ApiKey, Password};
 pub use upload::{Emission, Node, Report};
 
 use budget::{Permit, Rule};
-use model::{Envelope, RawBatch, RawInfo, RawMkdir, RawToken, RawUploadServer, RawUser};
+use model::{Envelope, RawBatch, RawInfo, RawToken, RawUploadServer, RawUser};
 
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
@@ -126,38 +127,6 @@ impl Client {
     /// The request budget, for display.
     pub fn budget(&self) -> &Budget {
         &self.budget
-    }
-
-    /// Makes a folder; returns its id and stored name.
-    pub async fn make_folder(
-        &self,
-        scope: Scope,
-        parent: i64,
-        name: &str,
-    ) -> Result<(i64, String), Error> {
-        const ENDPOINT: &str = "folder/mkdir";
-        let body = json!({"name": name, "folder_id": parent});
-        let raw: RawMkdir = self
-            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe)
-            .await?;
-        // Without an id the next upload would land in the root ([API §15]).
-        let id = raw.folder_id.0.filter(|id| *id > 0).ok_or_else(|| {
-            Error::new(
-                ENDPOINT,
-                Kind::Malformed,
-                "1Fichier says that the folder was made, but gives no id",
-            )
-        })?;
-        Ok((id, raw.name.0.unwrap_or_else(|| name.to_owned())))
-    }
-
-    /// Removes an empty folder.
-    pub async fn remove_folder(&self, scope: Scope, folder: i64) -> Result<(), Error> {
-        let body = json!({"folder_id": folder});
-        let _: Envelope = self
-            .call(scope, Rule::Call, "folder/rm", &body, Repeat::Unsafe)
-            .await?;
-        Ok(())
     }
 
     /// Waits for the turn to make a call.

@@ -221,6 +221,7 @@ pub(super) fn remote_info(remote: &backend::Remote) -> proto::RemoteInfo {
             Can::Directories,
             Can::Copy,
             Can::Move,
+            Can::MoveDir,
             Can::Refresh,
             Can::Activity,
         ]

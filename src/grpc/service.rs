@@ -332,8 +332,21 @@ impl StorageBackend for StorageService {
         }))
     }
 
-    async fn move_dir(&self, _: Request<MoveDirRequest>) -> Answer<MoveDirResponse> {
-        missing(Capability::MoveDir)
+    async fn move_dir(&self, request: Request<MoveDirRequest>) -> Answer<MoveDirResponse> {
+        let scope = scope(request.metadata(), Priority::Upload);
+        let request = request.into_inner();
+        let remote = self.remote(&request.remote)?;
+        let (source, destination) = (
+            path(&request.source_path)?,
+            path(&request.destination_path)?,
+        );
+        let request_id = convert::none_if_empty(request.request_id);
+        let work = remote.move_directory(scope, &source, &destination, request_id);
+        let moved = within(scope, remote, work).await?;
+        Ok(Response::new(MoveDirResponse {
+            entry: Some(convert::entry(moved.entry)),
+            replayed: moved.replayed,
+        }))
     }
 
     async fn public_link(&self, _: Request<PublicLinkRequest>) -> Answer<PublicLinkResponse> {
