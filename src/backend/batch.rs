@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::landing::Landings;
 use crate::catalog::Catalog;
 use crate::error::Reason;
 use crate::fichier::{BATCH, Batch, Client, Error, Kind, Priority, Scope, Turn};
@@ -75,6 +76,7 @@ pub(super) struct Batches {
     client: Arc<Client>,
     catalog: Arc<Catalog>,
     waiting: Gather<Change, Item>,
+    landings: Landings,
     tasks: TaskTracker,
 }
 
@@ -82,12 +84,14 @@ impl Batches {
     pub(super) fn new(
         client: Arc<Client>,
         catalog: Arc<Catalog>,
+        landings: Landings,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         Arc::new(Self {
             client,
             catalog,
             waiting: Gather::default(),
+            landings,
             tasks,
         })
     }
@@ -194,6 +198,7 @@ impl Batches {
             // Here and not by those who wait: they may have left.
             if change == Change::Remove && is_gone(&outcome) {
                 self.catalog.file_removed(folder, &url);
+                self.landings.forget(folder, &url);
             }
             for sender in senders {
                 let _ = sender.send(outcome.clone());

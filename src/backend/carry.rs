@@ -427,7 +427,7 @@ impl<'a> Carrier<'a> {
 
     fn lost(&self) -> Error {
         let catalog = &self.remote.account.catalog;
-        catalog.folder_removed(self.at.parent, self.id());
+        catalog.folder_gone(self.id());
         Error::directory_not_found(self.load.source.as_str())
     }
 

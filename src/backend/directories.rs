@@ -11,8 +11,11 @@ use super::resolve::Walk;
 use super::twins::{Directory, FolderAt};
 use super::{AtPath, Remote};
 use crate::catalog::FolderRecord;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fichier::{Kind, Priority, ROOT, Scope};
+
+/// Times that a path is looked up again because it changed meanwhile.
+pub(super) const ATTEMPTS: usize = 5;
 
 /// Folders made on the way to one, the outermost first.
 pub(super) type Made = Vec<FolderAt>;
@@ -54,20 +57,17 @@ impl Remote {
             self.directory(scope, &parent, None).await?;
         }
         let mut made = Made::new();
-        self.make_folders(scope, path, &mut made).await?;
-        let entry = match self.walk(scope, path, None).await? {
-            Walk::Folder(directory) => directory.entry(path.clone()),
-            _ => {
-                return Err(
-                    Error::internal("a directory that was made is not in the catalog")
-                        .at(path.as_str()),
-                );
+        for _ in 0..ATTEMPTS {
+            self.make_folders(scope, path, &mut made).await?;
+            // Unless it was removed or moved away just now.
+            if let Walk::Folder(directory) = self.walk(scope, path, None).await? {
+                if !made.is_empty() {
+                    self.account.catalog.settle().await;
+                }
+                return Ok((directory.entry(path.clone()), !made.is_empty()));
             }
-        };
-        if !made.is_empty() {
-            self.account.catalog.settle().await;
         }
-        Ok((entry, !made.is_empty()))
+        Err(unstable(path))
     }
 
     /// The id of a folder, made with its parents where missing. What was made
@@ -78,18 +78,40 @@ impl Remote {
         path: &RemotePath,
         made: &mut Made,
     ) -> Result<i64> {
-        let (mut folder, depth) = match self.walk(scope, path, None).await? {
-            Walk::Folder(directory) => return Ok(directory.id()),
-            Walk::File(file) => return Err(Error::not_a_directory(file.as_str())),
-            Walk::Missing { last, depth } => (last, depth),
-        };
+        for _ in 0..ATTEMPTS {
+            let (last, depth) = match self.walk(scope, path, None).await? {
+                Walk::Folder(directory) => return Ok(directory.id()),
+                Walk::File(file) => return Err(Error::not_a_directory(file.as_str())),
+                Walk::Missing { last, depth } => (last, depth),
+            };
+            if let Some(id) = self.make_below(scope, last, path, depth, made).await? {
+                return Ok(id);
+            }
+        }
+        Err(unstable(path))
+    }
+
+    /// Makes what is missing of a path below the folder that its first `depth`
+    /// segments lead to; `None` when that was removed meanwhile, from here.
+    async fn make_below(
+        &self,
+        scope: Scope,
+        last: i64,
+        path: &RemotePath,
+        depth: usize,
+        made: &mut Made,
+    ) -> Result<Option<i64>> {
+        let mut folder = last;
         let mut here = RemotePath::root();
         for segment in path.segments().take(depth) {
             here = here.join(segment);
         }
         for segment in path.segments().skip(depth) {
             here = here.join(segment);
-            let (found, new) = self.make_folder(scope, folder, segment, &here).await?;
+            let outcome = self.make_folder(scope, folder, segment, &here).await?;
+            let Some((found, new)) = outcome else {
+                return Ok(None);
+            };
             let (parent, id) = (folder, found.id);
             if new {
                 made.push(FolderAt {
@@ -99,7 +121,7 @@ impl Remote {
             }
             folder = id;
         }
-        Ok(folder)
+        Ok(Some(folder))
     }
 
     /// The same for a directory that is written to.
@@ -109,7 +131,7 @@ impl Remote {
         path: &RemotePath,
         made: &mut Made,
     ) -> Result<Writable> {
-        loop {
+        for _ in 0..ATTEMPTS {
             let id = self.make_folders(scope, path, made).await?;
             let writing = self.account.in_use.write(id).await;
             // Unless that happened just now.
@@ -124,24 +146,29 @@ impl Remote {
                 _ => {}
             }
         }
+        Err(unstable(path))
     }
 
+    /// Makes one folder; `None` when its parent was removed from here.
     async fn make_folder(
         &self,
         scope: Scope,
         parent: i64,
         segment: &str,
         path: &RemotePath,
-    ) -> Result<(FolderRecord, bool)> {
+    ) -> Result<Option<(FolderRecord, bool)>> {
         let name = self.stored_name(path, segment)?;
         // Creations of one name one after the other: 1Fichier may make two
         // folders of it ([API §J2]).
         let key = format!("mkdir {parent} {segment}");
         let _lock = self.account.locks.hold(key).await;
         let _writing = self.account.in_use.write(parent).await;
+        if self.account.catalog.is_removed(parent) {
+            return Ok(None);
+        }
         let snapshot = self.snapshot(scope, parent, None).await.at_path(path)?;
         if let Some(folder) = snapshot.content.find_folder(self.codec, segment) {
-            return Ok((folder.clone(), false));
+            return Ok(Some((folder.clone(), false)));
         }
         let made = self
             .account
@@ -159,7 +186,7 @@ impl Remote {
                     password: false,
                 };
                 self.account.catalog.folder_made(parent, folder.clone());
-                return Ok((folder, true));
+                return Ok(Some((folder, true)));
             }
             Ok((id, stored)) => {
                 let scope = scope.with_priority(Priority::Delete);
@@ -178,7 +205,7 @@ impl Remote {
         let perhaps =
             error.outcome_unknown() || matches!(error.kind(), Kind::Refused | Kind::NoChange);
         if perhaps && let Some(folder) = self.look_again(scope, parent, segment).await? {
-            return Ok((folder, error.outcome_unknown()));
+            return Ok(Some((folder, error.outcome_unknown())));
         }
         if error.kind() == Kind::NotFound {
             // The parent is gone: what is remembered of it is wrong.
@@ -256,4 +283,13 @@ impl Remote {
             }
         }
     }
+}
+
+/// Others remove or move what the path leads to, again and again.
+pub(super) fn unstable(path: &RemotePath) -> Error {
+    Error::new(
+        Reason::UpstreamUnavailable,
+        format!("directories on the way to {path:?} come and go; try again later"),
+    )
+    .at(path.as_str())
 }

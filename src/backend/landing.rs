@@ -36,8 +36,8 @@ struct Folder {
 }
 
 /// What is known of the folders that are written to.
-#[derive(Debug, Default)]
-pub(super) struct Landings(Mutex<HashMap<i64, Folder>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Landings(Arc<Mutex<HashMap<i64, Folder>>>);
 
 impl Landings {
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Folder>> {
@@ -82,10 +82,13 @@ impl Landings {
         known.unwrap_or_else(|| otherwise.clone())
     }
 
-    /// A file leaves its folder on purpose.
+    /// A file leaves its folder on purpose: to ask for it would be one of the
+    /// questions in vain that lead to a ban ([API §1.1]).
     pub(super) fn forget(&self, folder: i64, url: &str) {
-        if let Some(known) = self.lock().get_mut(&folder) {
-            known.pending.retain(|file| *file.url != *url);
+        if let Some(known) = self.lock().get_mut(&folder)
+            && let Some(at) = known.pending.iter().position(|file| *file.url == *url)
+        {
+            known.pending.remove(at);
         }
     }
 }

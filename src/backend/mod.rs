@@ -14,6 +14,7 @@ mod landing;
 mod list;
 mod move_dir;
 mod path;
+mod purge;
 mod put;
 mod read;
 mod refresh;
@@ -41,6 +42,7 @@ pub use delete::DeleteTarget;
 pub use entry::{Entry, EntryKind};
 pub use list::{ListOptions, Listing, Page};
 pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
+pub use purge::{Purge, PurgeOptions, PurgeProgress};
 pub use put::{Begun, PutOptions, PutSession, Stored, WriteMode};
 pub use read::{ByteRange, HashValue, Piece, Read, ReadOptions, Resolved};
 pub use refresh::Refreshed;
@@ -124,11 +126,13 @@ impl Account {
             settings.clock,
         )?;
         let user = about::Known::remembered(&catalog);
+        let landings = landing::Landings::default();
         let budget_keeper = keep_budget(Arc::clone(&client), Arc::clone(&catalog), settings.clock);
         Ok(Arc::new(Self {
             batches: batch::Batches::new(
                 Arc::clone(&client),
                 Arc::clone(&catalog),
+                landings.clone(),
                 tasks.clone(),
             ),
             catalog,
@@ -139,7 +143,7 @@ impl Account {
             spool,
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
-            landings: landing::Landings::default(),
+            landings,
             warned: warned::Warned::default(),
             clock: settings.clock,
             user: tokio::sync::Mutex::new(user),

@@ -5,21 +5,19 @@ use std::collections::BTreeSet;
 use tokio::sync::OwnedMutexGuard;
 
 use super::carry::{Carried, Carrier, Load, Place, entry_exists, stages};
-use super::directories::{Made, Writable};
+use super::directories::{ATTEMPTS, Made, Writable, unstable};
 use super::entry::Entry;
 use super::in_use::Writing;
 use super::path::RemotePath;
 use super::put::Stored;
 use super::resolve::Found;
 use super::{AtPath, Remote, replay};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::fichier::{Priority, Scope};
 
 /// What changes where folders are, and what must not go on while they change
 /// their places, happens one after the other under this lock.
 pub(super) const TREE: &str = "tree";
-/// Times that all is looked up again because it changed meanwhile.
-const ATTEMPTS: usize = 3;
 
 /// All that a directory needs on its way. While this is held, nobody removes
 /// the folders concerned, or makes others of their names.
@@ -226,12 +224,4 @@ impl Remote {
         }
         Err(unstable(destination))
     }
-}
-
-fn unstable(path: &RemotePath) -> Error {
-    Error::new(
-        Reason::UpstreamUnavailable,
-        format!("directories on the way to {path:?} come and go; try again later"),
-    )
-    .at(path.as_str())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::directories::{ATTEMPTS, unstable};
 use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::Directory;
@@ -11,8 +12,6 @@ use crate::fichier::{self, Kind, Priority, Scope};
 
 /// A folder that was just emptied may look full for a while ([API §18]).
 const EMPTYING: [u64; 4] = [1, 3, 6, 12];
-/// Times that a directory is looked for again because it was just moved.
-const ATTEMPTS: usize = 5;
 
 impl Remote {
     /// Removes an empty directory.
@@ -63,7 +62,7 @@ impl Remote {
                 .map_err(|error| Error::internal(format!("a removal stopped: {error}")))??;
             return if was_there { Ok(()) } else { missing() };
         }
-        Err(moving(path))
+        Err(unstable(path))
     }
 
     /// What is remembered and fresh spares the call; what is not remembered
@@ -163,29 +162,22 @@ impl Remote {
         Ok(true)
     }
 
-    async fn folder_is_listed(
+    /// Whether 1Fichier shows a folder in another.
+    pub(super) async fn folder_is_listed(
         &self,
         scope: Scope,
         parent: i64,
         id: i64,
     ) -> Result<bool, fichier::Error> {
-        let listing = self.account.client.list_folder(scope, parent).await?;
-        Ok(listing.folders.iter().any(|folder| folder.id == id))
+        let folders = self.account.client.list_sub_folders(scope, parent).await?;
+        Ok(folders.iter().any(|folder| folder.id == id))
     }
 }
 
-fn not_empty(path: &RemotePath) -> Error {
+pub(super) fn not_empty(path: &RemotePath) -> Error {
     Error::new(
         Reason::DirectoryNotEmpty,
         format!("{path:?} is not empty; remove what is in it first"),
-    )
-    .at(path.as_str())
-}
-
-fn moving(path: &RemotePath) -> Error {
-    Error::new(
-        Reason::UpstreamUnavailable,
-        format!("{path:?} is being moved again and again; try again later"),
     )
     .at(path.as_str())
 }

@@ -204,10 +204,19 @@ impl Catalog {
         self.change(parent, Change::FolderAdded(folder));
     }
 
-    /// A folder is gone.
+    /// A folder was removed.
     pub fn folder_removed(&self, parent: i64, id: i64) {
-        self.forget(id);
+        {
+            let mut state = self.lock();
+            self.store.write(Write::Forget { folder: id });
+            state.removed(id);
+        }
         self.change(parent, Change::FolderRemoved(id));
+    }
+
+    /// Whether the folder was removed from here.
+    pub fn is_removed(&self, id: i64) -> bool {
+        self.lock().is_removed(id)
     }
 
     /// A folder has another parent or another name. What is known of its

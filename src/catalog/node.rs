@@ -14,6 +14,9 @@ use super::{GRACE, Snapshot};
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 
+/// Removed folders that are remembered.
+const REMOVED: usize = 10_000;
+
 /// An own change of a folder's content. Applying it twice is the same as once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Change {
@@ -132,6 +135,9 @@ impl Node {
 pub(super) struct State {
     pub(super) nodes: HashMap<i64, Node>,
     pub(super) entries: usize,
+    /// Folders that were removed from here. Those who still hold the id of one
+    /// need not ask 1Fichier: questions in vain lead to a ban ([API §1.1]).
+    removed: HashSet<i64>,
     uses: u64,
     pub(super) hits: u64,
     pub(super) misses: u64,
@@ -208,6 +214,11 @@ impl State {
         for (_, change) in &node.changes {
             change.apply(&mut content);
         }
+        if !self.removed.is_empty() {
+            for folder in content.folders() {
+                self.removed.remove(&folder.id);
+            }
+        }
         let after = content.len();
         let snapshot = Snapshot {
             content: Arc::new(content),
@@ -241,11 +252,27 @@ impl State {
             change.apply(Arc::make_mut(&mut known.content));
         }
         let after = node.entries();
+        if let Change::FolderAdded(folder) | Change::FolderMoved(folder) = &change {
+            self.removed.remove(&folder.id);
+        }
         node.changes.push((Instant::now(), change));
         if node.changes.len().is_multiple_of(1_000) {
             node.forget_old_changes();
         }
         self.entries = (self.entries + after).saturating_sub(before);
+    }
+
+    /// A folder was removed from here.
+    pub(super) fn removed(&mut self, id: i64) {
+        if self.removed.len() >= REMOVED {
+            self.removed.clear();
+        }
+        self.removed.insert(id);
+        self.forget(id);
+    }
+
+    pub(super) fn is_removed(&self, id: i64) -> bool {
+        self.removed.contains(&id)
     }
 
     pub(super) fn forget(&mut self, id: i64) {
@@ -316,6 +343,24 @@ mod tests {
         assert_eq!(listed(&mut state, 1, &[(7, "new")]), ["new"]);
         // Shown once, the listing counts again.
         assert_eq!(listed(&mut state, 1, &[(7, "theirs")]), ["theirs"]);
+    }
+
+    #[test]
+    fn a_removed_folder_is_known_to_be_gone_until_it_is_listed() {
+        let mut state = State::default();
+        listed(&mut state, 1, &[(7, "x"), (8, "y")]);
+        state.change(1, Change::FolderRemoved(7));
+        state.removed(7);
+        assert!(state.is_removed(7) && !state.is_removed(8));
+        // Late listings still show it.
+        listed(&mut state, 1, &[(7, "x")]);
+        assert!(state.is_removed(7));
+        listed(&mut state, 2, &[(7, "x")]);
+        assert!(!state.is_removed(7));
+        for id in 0..3 * REMOVED {
+            state.removed(id as i64);
+        }
+        assert!(state.removed.len() <= REMOVED);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod convert;
 mod deadline;
 mod get_stream;
 mod list_stream;
+mod purge_stream;
 mod put_stream;
 mod service;
 mod status;

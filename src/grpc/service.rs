@@ -7,10 +7,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::{scope, within};
 use super::status::{failure, status};
-use super::{activity, convert, get_stream, list_stream, put_stream};
+use super::{activity, convert, get_stream, list_stream, purge_stream, put_stream};
 use crate::backend::{
-    self, ListOptions, MAX_DELETE_TARGETS, ReadOptions, RelocateOptions, Remote, RemotePath,
-    Remotes,
+    self, ListOptions, MAX_DELETE_TARGETS, PurgeOptions, ReadOptions, RelocateOptions, Remote,
+    RemotePath, Remotes,
 };
 use crate::error::{Error, Reason};
 use crate::fichier::Priority;
@@ -278,8 +278,20 @@ impl StorageBackend for StorageService {
 
     type PurgeStream = Messages<PurgeResponse>;
 
-    async fn purge(&self, _: Request<PurgeRequest>) -> Answer<Self::PurgeStream> {
-        missing(Capability::Purge)
+    async fn purge(&self, request: Request<PurgeRequest>) -> Answer<Self::PurgeStream> {
+        let scope = scope(request.metadata(), Priority::Delete);
+        let request = request.into_inner();
+        let remote = self.remote(&request.remote)?;
+        let path = path(&request.path)?;
+        let options = PurgeOptions {
+            allow_missing: request.allow_missing,
+            validate_only: request.validate_only,
+            allow_root: request.allow_root,
+        };
+        let purge = within(scope, remote, remote.purge(scope, &path, options)).await?;
+        Ok(Response::new(
+            purge_stream::messages(scope, remote.clone(), purge).boxed(),
+        ))
     }
 
     async fn copy(&self, request: Request<CopyRequest>) -> Answer<CopyResponse> {

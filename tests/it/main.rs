@@ -20,6 +20,7 @@ mod large_folders;
 mod move_dir;
 mod operations;
 mod persistence;
+mod purge;
 mod streams;
 mod tokens;
 mod twins;

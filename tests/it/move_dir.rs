@@ -534,3 +534,78 @@ async fn a_caller_that_leaves_does_not_leave_a_directory_half_way() {
         world.assert_agreement(&format!("{patience:?}")).await;
     }
 }
+
+/// Each fault at each of the calls, also those of the way back: whatever is
+/// said, nothing is lost, and all agree about where it is.
+#[tokio::test(start_paused = true)]
+async fn a_fault_at_any_call_loses_nothing() {
+    let world = world().await;
+    let (mut combinations, mut unseen, mut elsewhere) = (0, 0, 0);
+    for kind in crate::faults::kinds("folder/mv") {
+        for skip in 0..2 {
+            for times in [1, 2, 100] {
+                let context = format!("{kind:?} x {times} behind {skip}");
+                for node in world.control.tree().into_iter().rev() {
+                    world.control.remove_folder(node.id);
+                }
+                world.control.reset_limits();
+                minutes(11).await;
+                filled(&world).await;
+                world.control.inject(pluton_fichier::emulator::Fault {
+                    endpoint: "folder/mv".to_owned(),
+                    skip,
+                    times,
+                    kind: kind.clone(),
+                });
+                let outcome = moved(&world, "a", "x/n").await;
+                world.control.clear_faults();
+                let at = match &outcome {
+                    Ok(_) => "x/n".to_owned(),
+                    Err(status) => {
+                        let reason = assert_clear(status, &context);
+                        assert!(reason.starts_with("UPSTREAM_"), "{context}: {status:?}");
+                        use tonic_types::StatusExt;
+                        let details = status.get_error_details();
+                        let info = details.error_info().unwrap();
+                        elsewhere += u32::from(info.metadata.contains_key("current_path"));
+                        let here = info.metadata.get("current_path");
+                        here.map_or("a".to_owned(), Clone::clone)
+                    }
+                };
+                let mut expected = vec![format!("{at}/1"), format!("{at}/b/2"), "x/3".to_owned()];
+                expected.sort();
+                assert_eq!(world.stored(), expected, "{context}: {outcome:?}");
+                minutes(11).await;
+                world.assert_agreement(&context).await;
+                if outcome.is_err() {
+                    moved(&world, &at, "x/n").await.unwrap();
+                }
+                combinations += 1;
+                unseen += u32::from(outcome.is_ok());
+            }
+        }
+    }
+    println!("{combinations} combinations, {unseen} not seen, {elsewhere} left elsewhere");
+    assert!(unseen > combinations / 2 && elsewhere > 0);
+}
+
+/// Both are written to one folder at the same time: whichever is later is the
+/// file, and none removes the other.
+#[tokio::test(start_paused = true)]
+async fn writes_to_one_place_by_two_paths_leave_one_file() {
+    let world = world().await;
+    world.put("a/f", b"older").await.unwrap();
+    let slow = FaultKind::Delay(Duration::from_secs(5));
+    world.fail("upload/get_upload_server", 1, slow);
+    let (first, second) = tokio::join!(world.put("a/f", b"first"), async {
+        seconds(1).await;
+        moved(&world, "a", "b").await.unwrap();
+        world.put("b/f", b"second").await
+    });
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(world.stored(), ["b/f"]);
+    assert_eq!(world.get("b/f").await.unwrap().content, b"second");
+    minutes(6).await;
+    world.assert_agreement("after both").await;
+}
