@@ -589,16 +589,18 @@ async fn a_fault_at_any_call_loses_nothing() {
     assert!(unseen > combinations / 2 && elsewhere > 0);
 }
 
-/// Both are written to one folder at the same time: whichever is later is the
-/// file, and none removes the other.
+/// Both are in one folder at the same time: whichever is later is the file,
+/// and none removes the other.
 #[tokio::test(start_paused = true)]
 async fn writes_to_one_place_by_two_paths_leave_one_file() {
     let world = world().await;
     world.put("a/f", b"older").await.unwrap();
-    let slow = FaultKind::Delay(Duration::from_secs(5));
-    world.fail("upload/get_upload_server", 1, slow);
+    seconds(60).await;
+    // The first is stored, and what it replaces is not removed yet.
+    world.fail("file/info", 1, FaultKind::Delay(Duration::from_secs(5)));
     let (first, second) = tokio::join!(world.put("a/f", b"first"), async {
-        seconds(1).await;
+        seconds(2).await;
+        assert_eq!(world.stored(), ["a/f", "a/f"]);
         moved(&world, "a", "b").await.unwrap();
         world.put("b/f", b"second").await
     });
@@ -608,4 +610,24 @@ async fn writes_to_one_place_by_two_paths_leave_one_file() {
     assert_eq!(world.get("b/f").await.unwrap().content, b"second");
     minutes(6).await;
     world.assert_agreement("after both").await;
+}
+
+/// A write that began before its directory moved, and that another program
+/// takes the directory away from.
+#[tokio::test(start_paused = true)]
+async fn what_lands_in_the_root_goes_to_where_its_directory_was_moved() {
+    let world = world().await;
+    world.put("a/1", b"1").await.unwrap();
+    let slow = FaultKind::Delay(Duration::from_secs(10));
+    world.fail("upload/get_upload_server", 1, slow);
+    let (stored, ()) = tokio::join!(world.put("a/2", b"2"), async {
+        seconds(1).await;
+        moved(&world, "a", "b").await.unwrap();
+        world.control.remove_folder(world.folder("b"));
+    });
+    stored.unwrap();
+    seconds(60).await;
+    assert_eq!(world.stored(), ["b/2"]);
+    minutes(6).await;
+    world.assert_agreement("brought home").await;
 }
