@@ -180,10 +180,7 @@ impl<'a> Carrier<'a> {
         let mut lost = 0;
         loop {
             let turn = self.turn.take().unwrap_or_else(|| Self::scope().into());
-            let error = match client
-                .move_folder(turn, self.id(), to.parent, rename)
-                .await
-            {
+            let error = match client.move_folder(turn, self.id(), to.parent, rename).await {
                 Ok(()) => {
                     self.arrive(to);
                     return Ok(());
@@ -283,8 +280,8 @@ impl<'a> Carrier<'a> {
     /// What goes to a folder that is gone may end in the root ([API §J10]).
     fn astray(&self, wanted: &Place, place: Place, parent_gone: bool) -> Trouble {
         let from = &self.load.from;
-        let parent_gone = parent_gone
-            || (place.parent == ROOT && wanted.parent != ROOT && from.parent != ROOT);
+        let parent_gone =
+            parent_gone || (place.parent == ROOT && wanted.parent != ROOT && from.parent != ROOT);
         Trouble::Astray { place, parent_gone }
     }
 
@@ -381,10 +378,7 @@ impl<'a> Carrier<'a> {
             return Explained::Not;
         }
         let client = &self.remote.account.client;
-        match client
-            .list_sub_folders(Self::scope(), wanted.parent)
-            .await
-        {
+        match client.list_sub_folders(Self::scope(), wanted.parent).await {
             Ok(folders) => {
                 if let Some(rival) = self.rival(folders) {
                     return Explained::Taken(rival);

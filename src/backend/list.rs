@@ -264,9 +264,7 @@ impl Listing {
             let beside = directories
                 .binary_search_by(|(directory, _)| directory.cmp(path))
                 .is_ok();
-            entries.push(
-                Entry::file(path.clone(), file, same.len()).beside_directory(beside),
-            );
+            entries.push(Entry::file(path.clone(), file, same.len()).beside_directory(beside));
         }
         entries
     }

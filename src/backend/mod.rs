@@ -19,6 +19,7 @@ mod put;
 mod read;
 mod refresh;
 mod relocate;
+mod replace;
 mod replay;
 mod resolve;
 mod rmdir;

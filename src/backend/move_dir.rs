@@ -99,7 +99,10 @@ impl Remote {
             let account = &remote.account;
             let mut turn = Some(turn);
             for _ in 0..ATTEMPTS {
-                match Carrier::new(&remote, &route.load, turn.take()).run().await? {
+                match Carrier::new(&remote, &route.load, turn.take())
+                    .run()
+                    .await?
+                {
                     Carried::Arrived(folder) => {
                         parents.made.clear();
                         account.landings.moved(&source, &destination);
@@ -198,7 +201,12 @@ impl Remote {
                 .collect();
             let mut names = Vec::new();
             for (parent, segment) in places {
-                names.push(account.locks.hold(format!("mkdir {parent} {segment}")).await);
+                names.push(
+                    account
+                        .locks
+                        .hold(format!("mkdir {parent} {segment}"))
+                        .await,
+                );
             }
             // Unless any of it changed while this waited.
             let catalog = &account.catalog;

@@ -59,13 +59,7 @@ impl Account {
         }))
     }
 
-    pub(super) fn remember(
-        &self,
-        id: String,
-        arguments: String,
-        path: &RemotePath,
-        what: Stored,
-    ) {
+    pub(super) fn remember(&self, id: String, arguments: String, path: &RemotePath, what: Stored) {
         let outcome = Outcome {
             path: path.to_string(),
             what,

@@ -13,7 +13,9 @@ mod list;
 mod manage;
 mod output;
 mod progress;
+mod purge;
 mod put;
+mod relocate;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +25,8 @@ use tokio::time::Instant;
 use tonic::Code;
 
 pub use args::{
-    AboutArgs, CatArgs, ClientCommand, ConnectArgs, GetArgs, HashArgs, HashKind, InfoArgs, LsArgs,
-    MkdirArgs, PutArgs, Range, RmArgs, RmdirArgs, StatArgs, TestArgs,
+    AboutArgs, CatArgs, ClientCommand, ConnectArgs, CpArgs, GetArgs, HashArgs, HashKind, InfoArgs,
+    LsArgs, MkdirArgs, MvArgs, PurgeArgs, PutArgs, Range, RmArgs, RmdirArgs, StatArgs, TestArgs,
 };
 pub use exit::Exit;
 
@@ -86,6 +88,9 @@ async fn execute(
         ClientCommand::About(args) => manage::about(args, &open.await?, io).await,
         ClientCommand::Mkdir(args) => manage::mkdir(args, &open.await?, io).await,
         ClientCommand::Rmdir(args) => manage::rmdir(args, &open.await?, io).await,
+        ClientCommand::Purge(args) => purge::purge(args, &open.await?, io).await,
+        ClientCommand::Mv(args) => relocate::mv(args, &open.await?, io).await,
+        ClientCommand::Cp(args) => relocate::cp(args, &open.await?, io).await,
         ClientCommand::Test(args) => manage::test(args, &open.await?, io).await,
         ClientCommand::Info(_) => manage::info(&open.await?, io).await,
     }

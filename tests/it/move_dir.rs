@@ -60,8 +60,16 @@ async fn a_directory_is_renamed_and_moved_with_all_that_is_in_it() {
             ("a", "c", vec!["rename c in 0".into()]),
             ("c", "x/c", vec![format!("move to {x}")]),
             // Both at once is never asked for.
-            ("x/c", "d", vec![format!("rename d in {x}"), "move to 0".into()]),
-            ("d", "x/it's \"$5\"", vec!["rename it＇s ＂＄5＂ in 0".into(), format!("move to {x}")]),
+            (
+                "x/c",
+                "d",
+                vec![format!("rename d in {x}"), "move to 0".into()],
+            ),
+            (
+                "d",
+                "x/it's \"$5\"",
+                vec!["rename it＇s ＂＄5＂ in 0".into(), format!("move to {x}")],
+            ),
             ("x/it's \"$5\"", "x/a", vec![format!("rename a in {x}")]),
         ];
         for (from, to, expected) in steps {
@@ -69,7 +77,11 @@ async fn a_directory_is_renamed_and_moved_with_all_that_is_in_it() {
             assert_eq!((entry.path.as_str(), &entry.id), (to, &id));
             assert_eq!(entry.r#type(), EntryType::Directory);
             let mut made = calls(&world);
-            assert_eq!(made.pop().as_deref(), Some("folder/ls"), "one look at the end");
+            assert_eq!(
+                made.pop().as_deref(),
+                Some("folder/ls"),
+                "one look at the end"
+            );
             assert_eq!(made, expected, "{from} to {to}");
             assert_eq!(world.control.calls().total_v1(), made.len() as u64 + 1);
             world.control.reset_calls();
@@ -78,7 +90,11 @@ async fn a_directory_is_renamed_and_moved_with_all_that_is_in_it() {
             let inside = [format!("{to}/1"), format!("{to}/b/"), format!("{to}/b/2")];
             assert_eq!(world.names(to, true).await, inside);
             assert_eq!(world.list("", true).await.unwrap().len(), 6);
-            assert_eq!(world.control.calls().total_v1(), 0, "nothing is listed again");
+            assert_eq!(
+                world.control.calls().total_v1(),
+                0,
+                "nothing is listed again"
+            );
         }
         minutes(6).await;
         world.assert_agreement("listed again").await;
@@ -92,7 +108,10 @@ async fn no_name_on_the_way_meets_another_entry() {
         for (taken, way) in [
             (vec!["n"], vec!["move to X", "rename n in X"]),
             (vec!["x/a"], vec!["rename n in 0", "move to X"]),
-            (vec!["n", "x/a"], vec!["rename T in 0", "move to X", "rename n in X"]),
+            (
+                vec!["n", "x/a"],
+                vec!["rename T in 0", "move to X", "rename n in X"],
+            ),
         ] {
             let world = played(|behaviour| behaviour.mv_rename = mv_rename).await;
             filled(&world).await;
@@ -113,7 +132,10 @@ async fn no_name_on_the_way_meets_another_entry() {
                 })
                 .collect();
             assert_eq!(made[..made.len() - 1], way);
-            assert_eq!(world.names("x/n", true).await, ["x/n/1", "x/n/b/", "x/n/b/2"]);
+            assert_eq!(
+                world.names("x/n", true).await,
+                ["x/n/1", "x/n/b/", "x/n/b/2"]
+            );
             for path in &taken {
                 assert_eq!(world.names(path, true).await, [""; 0], "{path}");
             }
@@ -154,7 +176,12 @@ async fn what_a_move_refuses_leaves_everything_as_it_was() {
     ] {
         let status = assert_reason(moved(&world, from, to).await, expected);
         if expected == "ENTRY_EXISTS" || to.starts_with("a/") && to != "a//b" {
-            assert!(status.message().contains(if to.is_empty() { "root" } else { to }), "{status:?}");
+            assert!(
+                status
+                    .message()
+                    .contains(if to.is_empty() { "root" } else { to }),
+                "{status:?}"
+            );
         }
     }
     assert_eq!(world.control.calls().total_v1(), 0);
@@ -178,14 +205,30 @@ async fn which_of_several_directories_is_meant_is_not_guessed() {
     assert_eq!(world.control.calls().get("folder/mv"), 0);
     // Of what is in them, each is known; and it stays in its folder.
     moved(&world, "d/sub", "d/other").await.unwrap();
-    let node = |path: &str| world.control.tree().into_iter().find(|node| node.path == path);
+    let node = |path: &str| {
+        world
+            .control
+            .tree()
+            .into_iter()
+            .find(|node| node.path == path)
+    };
     let sub = node("d/other").unwrap().id;
     assert_eq!(world.stat("d/other").await.unwrap().id, sub.to_string());
-    assert_eq!(calls(&world).iter().filter(|call| call.starts_with("rename")).count(), 1);
+    assert_eq!(
+        calls(&world)
+            .iter()
+            .filter(|call| call.starts_with("rename"))
+            .count(),
+        1
+    );
     moved(&world, "d/other", "to/sub").await.unwrap();
     moved(&world, "to", "d/to").await.unwrap();
     world.control.remove_folder(second);
-    assert_eq!(world.stored_all(), ["d", "d/to", "d/to/sub"], "in the first");
+    assert_eq!(
+        world.stored_all(),
+        ["d", "d/to", "d/to/sub"],
+        "in the first"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,7 +279,10 @@ async fn the_catalog_on_disk_agrees_after_a_restart() {
     world.client = connect(world.server.as_ref().unwrap()).await;
     world.control.reset_calls();
     world.assert_agreement("after a restart").await;
-    assert_eq!(world.names("", true).await, ["a/", "b/", "x/", "a/1", "b/2", "x/3"]);
+    assert_eq!(
+        world.names("", true).await,
+        ["a/", "b/", "x/", "a/1", "b/2", "x/3"]
+    );
     assert_eq!(world.control.calls().total_v1(), 0);
     // Listings of all these folders agree with the changes of late.
     seconds(31).await;
@@ -271,12 +317,20 @@ async fn what_another_program_did_meanwhile_is_noticed() {
         let status = assert_reason(moved(&world, "a", "new").await, "ENTRY_EXISTS");
         assert_eq!(fact(&status, "path"), "new", "{existing:?}");
         let tree: Vec<_> = world.stored_all();
-        assert_eq!(tree, ["a", "a/1", "a/b", "a/b/2", "new", "x", "x/3"], "{existing:?}");
+        assert_eq!(
+            tree,
+            ["a", "a/1", "a/b", "a/b/2", "new", "x", "x/3"],
+            "{existing:?}"
+        );
         assert_eq!(world.stat("new").await.unwrap().id, theirs.to_string());
         // The second call meets it: the first is undone.
         world.control.add_folder(world.folder("x"), "n");
         assert_reason(moved(&world, "a", "x/n").await, "ENTRY_EXISTS");
-        assert_eq!(world.names("a", true).await, ["a/1", "a/b/", "a/b/2"], "{existing:?}");
+        assert_eq!(
+            world.names("a", true).await,
+            ["a/1", "a/b/", "a/b/2"],
+            "{existing:?}"
+        );
         assert_eq!(world.stored(), ["a/1", "a/b/2", "x/3"], "{existing:?}");
         // The directory is gone.
         world.control.remove_folder(world.folder("a"));
@@ -311,7 +365,10 @@ async fn a_destination_that_another_program_removed_is_made_again() {
                 let entry = moved(&world, from, to).await.unwrap();
                 assert_eq!(entry.path, to);
                 assert_eq!(world.stored(), [format!("{to}/1")], "{context}");
-                assert_eq!(world.get(&format!("{to}/1")).await.unwrap().content, b"d/a/1");
+                assert_eq!(
+                    world.get(&format!("{to}/1")).await.unwrap().content,
+                    b"d/a/1"
+                );
                 assert_eq!(world.control.calls().floods(), 0);
                 minutes(6).await;
                 world.assert_agreement(&context).await;
@@ -499,16 +556,33 @@ async fn moves_at_the_same_time_happen_one_after_the_other() {
     // One directory to two places, and two to one.
     let names = ["p", "q", "r", "s"];
     for name in names {
-        world.put(&format!("{name}/f"), name.as_bytes()).await.unwrap();
+        world
+            .put(&format!("{name}/f"), name.as_bytes())
+            .await
+            .unwrap();
     }
     let moves = names[1..].iter().map(|to| {
         let to = format!("new/{to}");
         let world = &world;
         async move { moved(world, "p", &to).await }
     });
-    assert_eq!(join_all(moves).await.iter().filter(|moved| moved.is_ok()).count(), 1);
+    assert_eq!(
+        join_all(moves)
+            .await
+            .iter()
+            .filter(|moved| moved.is_ok())
+            .count(),
+        1
+    );
     let moves = names[1..].iter().map(|from| moved(&world, from, "target"));
-    assert_eq!(join_all(moves).await.iter().filter(|moved| moved.is_ok()).count(), 1);
+    assert_eq!(
+        join_all(moves)
+            .await
+            .iter()
+            .filter(|moved| moved.is_ok())
+            .count(),
+        1
+    );
     assert_eq!(world.stored().len(), 7);
     minutes(6).await;
     world.assert_agreement("after all").await;

@@ -81,7 +81,10 @@ async fn a_tree_goes_in_as_few_calls_as_its_files_and_folders_need() {
     assert_eq!(calls.total_v1(), 3 + 12, "{calls}");
     assert_eq!(calls.floods(), 0);
     let last = answers.last().unwrap();
-    assert_eq!((last.removed_files, last.removed_directories), (FILES, FOLDERS));
+    assert_eq!(
+        (last.removed_files, last.removed_directories),
+        (FILES, FOLDERS)
+    );
     assert!(answers.iter().all(|answer| answer.failures.is_empty()));
     for files in [100, 200, 250] {
         assert!(answers.iter().any(|answer| answer.removed_files == files));
@@ -89,7 +92,11 @@ async fn a_tree_goes_in_as_few_calls_as_its_files_and_folders_need() {
     assert_eq!(world.stored_all(), ["other"]);
     assert_eq!(world.names("", true).await, ["other"]);
     assert_reason(world.stat("top").await, "FILE_NOT_FOUND");
-    assert_eq!(world.control.calls().total_v1(), 15, "nothing is listed again");
+    assert_eq!(
+        world.control.calls().total_v1(),
+        15,
+        "nothing is listed again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +154,10 @@ async fn counting_changes_nothing() {
         ..request("top")
     };
     let (files, directories, failures) = purged(&world, count).await.unwrap();
-    assert_eq!(failures, [("top/b0".to_owned(), "UPSTREAM_ACCESS_DENIED".to_owned())]);
+    assert_eq!(
+        failures,
+        [("top/b0".to_owned(), "UPSTREAM_ACCESS_DENIED".to_owned())]
+    );
     assert_eq!((files, directories), (FILES - 25 - 54, FOLDERS - 4));
     assert_eq!(world.stored_all(), before);
 }
@@ -160,7 +170,10 @@ async fn what_may_be_purged() {
     let status = assert_reason(purged(&world, request("")).await, "INVALID_PATH");
     assert!(status.message().contains("allow_root"), "{status:?}");
     assert_reason(purged(&world, request("none")).await, "DIRECTORY_NOT_FOUND");
-    assert_reason(purged(&world, request("d/none/x")).await, "DIRECTORY_NOT_FOUND");
+    assert_reason(
+        purged(&world, request("d/none/x")).await,
+        "DIRECTORY_NOT_FOUND",
+    );
     assert_reason(purged(&world, request("g")).await, "NOT_A_DIRECTORY");
     assert_reason(purged(&world, request("g/x")).await, "NOT_A_DIRECTORY");
     assert_reason(purged(&world, request("a//b")).await, "INVALID_PATH");
@@ -229,11 +242,18 @@ async fn what_fails_stays_with_what_it_is_in_and_the_rest_goes() {
     let calls = world.control.calls();
     assert_eq!(calls.get("folder/rm"), (FOLDERS - above + 1) as u64);
     let mut left = vec!["other".to_owned(), "top".to_owned()];
-    left.extend(path.match_indices('/').skip(1).map(|(at, _)| path[..at].to_owned()));
+    left.extend(
+        path.match_indices('/')
+            .skip(1)
+            .map(|(at, _)| path[..at].to_owned()),
+    );
     left.push(path.clone());
     assert_eq!(world.stored_all(), left);
     world.assert_agreement("after the failure").await;
-    assert_eq!(purged(&world, request("top")).await.unwrap(), (0, above, vec![]));
+    assert_eq!(
+        purged(&world, request("top")).await.unwrap(),
+        (0, above, vec![])
+    );
 
     // Files that cannot be removed.
     plant(&world);
@@ -261,9 +281,14 @@ async fn what_others_removed_or_added_is_noticed() {
             world.names("", true).await;
             world.control.remove_file(&world.urls("top/t00000")[0]);
             world.control.remove_folder(world.folder("top/b0"));
-            world.control.add_file(world.folder("top/b1/l0"), "theirs", b"theirs");
+            world
+                .control
+                .add_file(world.folder("top/b1/l0"), "theirs", b"theirs");
             let (files, directories, failures) = purged(&world, request("top")).await.unwrap();
-            assert_eq!(failures, [("top/b1/l0".to_owned(), "DIRECTORY_NOT_EMPTY".to_owned())]);
+            assert_eq!(
+                failures,
+                [("top/b1/l0".to_owned(), "DIRECTORY_NOT_EMPTY".to_owned())]
+            );
             assert_eq!(files, FILES - 1 - 25 - 54, "{context}");
             assert_eq!(directories, FOLDERS - 3 - 3, "{context}");
             let left = ["other", "top", "top/b1", "top/b1/l0", "top/b1/l0/theirs"];
@@ -271,7 +296,10 @@ async fn what_others_removed_or_added_is_noticed() {
             assert_eq!(world.control.calls().floods(), 0);
             minutes(6).await;
             world.assert_agreement(&context).await;
-            assert_eq!(purged(&world, request("top")).await.unwrap(), (1, 3, vec![]));
+            assert_eq!(
+                purged(&world, request("top")).await.unwrap(),
+                (1, 3, vec![])
+            );
         }
     }
 }
@@ -296,10 +324,17 @@ async fn folders_wait_together_for_listings_that_lag() {
         world.names("", true).await;
         world.control.reset_calls();
         let start = Instant::now();
-        assert_eq!(purged(&world, request("top")).await.unwrap(), (100, 21, vec![]));
+        assert_eq!(
+            purged(&world, request("top")).await.unwrap(),
+            (100, 21, vec![])
+        );
         let calls = world.control.calls();
         // 21 removals alone take 8 seconds, and one finds out for all.
-        assert!(start.elapsed() < Duration::from_secs(delay + 18), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(delay + 18),
+            "{:?}",
+            start.elapsed()
+        );
         assert!(calls.get("folder/rm") <= 21 + 4, "{calls}");
         assert!(world.stored_all().is_empty());
         println!("lag of {delay} s: {:?}, {calls}", start.elapsed());
@@ -323,7 +358,10 @@ async fn nothing_is_removed_under_a_write() {
         let (stored, (files, directories, failures)) = tokio::join!(put, purge);
         stored.unwrap();
         assert_eq!((files, directories), (2, 1), "{delay} s");
-        assert_eq!(failures, [("d/a".to_owned(), "DIRECTORY_NOT_EMPTY".to_owned())]);
+        assert_eq!(
+            failures,
+            [("d/a".to_owned(), "DIRECTORY_NOT_EMPTY".to_owned())]
+        );
         assert_eq!(world.control.calls().get("folder/rm"), 1, "waits: {waits}");
         assert_eq!(world.stored_all(), ["d", "d/a", "d/a/new"]);
         assert_eq!(world.get("d/a/new").await.unwrap().content, b"new");
@@ -356,8 +394,15 @@ async fn writes_at_any_moment_of_a_purge_are_kept_or_purged_and_never_elsewhere(
         }
         let left = world.stored();
         let places = ["d/2/new", "d/5/new", "d/new"];
-        assert!(left.iter().all(|path| places.contains(&&**path)), "{pause}: {left:?}");
-        assert!(failures.iter().all(|(_, reason)| reason == "DIRECTORY_NOT_EMPTY"));
+        assert!(
+            left.iter().all(|path| places.contains(&&**path)),
+            "{pause}: {left:?}"
+        );
+        assert!(
+            failures
+                .iter()
+                .all(|(_, reason)| reason == "DIRECTORY_NOT_EMPTY")
+        );
         seconds(60).await;
         assert_eq!(world.stored(), left, "{pause}");
         minutes(6).await;
@@ -367,7 +412,10 @@ async fn writes_at_any_moment_of_a_purge_are_kept_or_purged_and_never_elsewhere(
 
 fn rescued(world: &World) -> usize {
     let stored = world.stored();
-    stored.iter().filter(|path| path.starts_with("rescued/")).count()
+    stored
+        .iter()
+        .filter(|path| path.starts_with("rescued/"))
+        .count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -441,7 +489,13 @@ async fn a_caller_that_leaves_stops_the_purge_and_the_books_are_right() {
         plant(&world);
         world.names("", true).await;
         world.control.reset_calls();
-        let mut stream = world.client.clone().purge(request("top")).await.unwrap().into_inner();
+        let mut stream = world
+            .client
+            .clone()
+            .purge(request("top"))
+            .await
+            .unwrap()
+            .into_inner();
         while world.control.calls().total_v1() < calls {
             stream.message().await.unwrap();
         }
@@ -477,7 +531,10 @@ async fn a_purge_ends_with_its_deadline_and_with_a_lock_of_the_account() {
         }
     };
     let stream = world.client.clone().purge(limited(2)).await.unwrap();
-    assert_eq!(end(stream.into_inner()).await.code(), Code::DeadlineExceeded);
+    assert_eq!(
+        end(stream.into_inner()).await.code(),
+        Code::DeadlineExceeded
+    );
     seconds(30).await;
     assert!(!world.stored().is_empty());
     world.assert_agreement("after the deadline").await;
@@ -502,7 +559,13 @@ async fn trouble_that_does_not_pass_ends_a_purge_instead_of_failing_each_file() 
     world.names("", true).await;
     world.control.reset_calls();
     world.fail("file/rm", 1_000, FaultKind::Status(503));
-    let mut stream = world.client.clone().purge(request("top")).await.unwrap().into_inner();
+    let mut stream = world
+        .client
+        .clone()
+        .purge(request("top"))
+        .await
+        .unwrap()
+        .into_inner();
     let mut failures = 0;
     let status = loop {
         match stream.message().await {
@@ -512,7 +575,11 @@ async fn trouble_that_does_not_pass_ends_a_purge_instead_of_failing_each_file() 
     };
     assert_eq!(reason(&status), "UPSTREAM_UNAVAILABLE");
     assert_eq!(failures, 300);
-    assert!(world.control.calls().total_v1() <= 3 * 4, "{}", world.control.calls());
+    assert!(
+        world.control.calls().total_v1() <= 3 * 4,
+        "{}",
+        world.control.calls()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -520,13 +587,27 @@ async fn a_folder_with_more_files_than_a_listing_shows_goes_completely() {
     let world = played(|behaviour| behaviour.listing_cap = 1_000).await;
     let top = world.control.add_folder(0, "top");
     world.control.add_many_files(top, "f", 2_600, 10);
-    let urls: Vec<_> = world.control.tree().into_iter().map(|node| node.url).collect();
+    let urls: Vec<_> = world
+        .control
+        .tree()
+        .into_iter()
+        .map(|node| node.url)
+        .collect();
     for (number, url) in urls.iter().filter(|url| !url.is_empty()).enumerate() {
-        world.control.set_file_date(url, 1_700_000_000 + number as i64 * 7_919);
+        world
+            .control
+            .set_file_date(url, 1_700_000_000 + number as i64 * 7_919);
     }
-    assert_eq!(purged(&world, request("top")).await.unwrap(), (2_600, 1, vec![]));
+    assert_eq!(
+        purged(&world, request("top")).await.unwrap(),
+        (2_600, 1, vec![])
+    );
     let calls = world.control.calls();
-    assert_eq!((calls.get("file/rm"), calls.get("folder/rm")), (26, 1), "{calls}");
+    assert_eq!(
+        (calls.get("file/rm"), calls.get("folder/rm")),
+        (26, 1),
+        "{calls}"
+    );
     assert!(world.stored_all().is_empty());
     assert_eq!(calls.floods(), 0);
 }
@@ -553,6 +634,9 @@ async fn a_listing_of_what_was_purged_meanwhile_asks_for_nothing_that_is_gone() 
     let failures: Vec<_> = pages.iter().flat_map(|page| &page.failures).collect();
     assert_eq!(failures.len(), 1, "{failures:?}");
     assert_eq!(failures[0].path, "top");
-    assert_eq!(failures[0].failure.as_ref().unwrap().reason, "DIRECTORY_NOT_FOUND");
+    assert_eq!(
+        failures[0].failure.as_ref().unwrap().reason,
+        "DIRECTORY_NOT_FOUND"
+    );
     assert_eq!(world.control.calls().get("folder/ls"), 1);
 }

@@ -113,7 +113,9 @@ async fn a_page_token_outlives_the_folder_and_the_file_that_it_was_made_of() {
     let pages = list(&world.client, request.clone()).await.unwrap();
     let names = |pages: &[ListResponse]| -> Vec<_> {
         let entries = pages.iter().flat_map(|page| &page.entries);
-        entries.map(|entry| (entry.path.clone(), entry.r#type())).collect()
+        entries
+            .map(|entry| (entry.path.clone(), entry.r#type()))
+            .collect()
     };
     use EntryType::{Directory, File};
     let seen = names(&pages);
@@ -133,7 +135,11 @@ async fn a_page_token_outlives_the_folder_and_the_file_that_it_was_made_of() {
 
 #[tokio::test(start_paused = true)]
 async fn new_entries_go_to_the_folder_with_the_smallest_id() {
-    let Twins { world, first, second } = twins().await;
+    let Twins {
+        world,
+        first,
+        second,
+    } = twins().await;
     let at = |world: &World, path: &str| -> Vec<u64> {
         let nodes = world.control.tree().into_iter();
         nodes
@@ -143,7 +149,10 @@ async fn new_entries_go_to_the_folder_with_the_smallest_id() {
     };
     world.put("d/new", b"new").await.unwrap();
     assert_eq!(at(&world, "d/new"), [first]);
-    world.put("d/large", &content((16 << 20) + 1)).await.unwrap();
+    world
+        .put("d/large", &content((16 << 20) + 1))
+        .await
+        .unwrap();
     assert_eq!(at(&world, "d/large"), [first]);
     // What is replaced may be in the other one.
     assert_eq!(at(&world, "d/b"), [second]);
@@ -156,19 +165,33 @@ async fn new_entries_go_to_the_folder_with_the_smallest_id() {
     let made = world.mkdir("d/fresh").await.unwrap();
     assert!(made.created);
     assert!(!world.mkdir("d/s$").await.unwrap().created);
-    assert_eq!(world.stored_all().iter().filter(|path| *path == "d").count(), 2);
+    assert_eq!(
+        world
+            .stored_all()
+            .iter()
+            .filter(|path| *path == "d")
+            .count(),
+        2
+    );
     assert_eq!(world.control.calls().floods(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn copies_of_a_file_in_twins_are_duplicates_and_the_newest_counts() {
-    let Twins { world, first, second } = twins().await;
+    let Twins {
+        world,
+        first,
+        second,
+    } = twins().await;
     let older = world.control.add_file(second, "f", b"older");
     let newer = world.control.add_file(first, "f", b"newer");
     world.control.set_file_date(&older, 1_700_000_000);
     world.control.set_file_date(&newer, 1_700_000_001);
     let entry = world.stat("d/f").await.unwrap();
-    assert_eq!((entry.id.as_str(), &*entry.attributes["duplicates"]), (&*newer, "2"));
+    assert_eq!(
+        (entry.id.as_str(), &*entry.attributes["duplicates"]),
+        (&*newer, "2")
+    );
     let listed = world.list("d", false).await.unwrap();
     assert!(listed.contains(&entry));
     assert_eq!(world.get("d/f").await.unwrap().content, b"newer");
@@ -210,7 +233,9 @@ async fn empty_twins_are_removed_together_or_not_at_all() {
         assert_reason(world.rmdir(full).await, "DIRECTORY_NOT_EMPTY");
     }
     assert_eq!(world.control.calls().get("folder/rm"), 3, "none was tried");
-    let left = ["deep", "deep", "deep", "deep/x", "full", "full", "full", "full/x"];
+    let left = [
+        "deep", "deep", "deep", "deep/x", "full", "full", "full", "full/x",
+    ];
     assert_eq!(world.stored_all(), left);
     assert_reason(world.stat("empty").await, "FILE_NOT_FOUND");
 }
@@ -261,7 +286,11 @@ async fn a_twin_that_is_gone_takes_only_its_own_files_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn refreshing_a_directory_refreshes_all_its_folders() {
-    let Twins { world, first, second } = twins().await;
+    let Twins {
+        world,
+        first,
+        second,
+    } = twins().await;
     assert_eq!(world.names("", true).await, ALL);
     seconds(31).await;
     world.control.add_file(first, "x1", b"x");
@@ -289,7 +318,14 @@ async fn a_file_and_a_directory_of_one_path_do_not_disturb_each_other() {
     assert_eq!(file.r#type(), EntryType::File);
     assert_eq!(file.attributes["directory"], "1");
     assert!(world.list("", false).await.unwrap().contains(&file));
-    assert!(!world.stat("y").await.unwrap().attributes.contains_key("directory"));
+    assert!(
+        !world
+            .stat("y")
+            .await
+            .unwrap()
+            .attributes
+            .contains_key("directory")
+    );
     assert_eq!(world.get("x").await.unwrap().content, b"file");
     assert_eq!(world.names("x", false).await, ["x/inside"]);
     world.restart().await;

@@ -180,7 +180,7 @@ async fn life(world: &World) -> Vec<String> {
             path: path.to_owned(),
             ..PurgeRequest::default()
         };
-        see("purge", &(path, last(&world, request).await));
+        see("purge", &(path, last(world, request).await));
     }
     see("names", &world.names("", true).await);
     see(

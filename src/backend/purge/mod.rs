@@ -9,10 +9,10 @@ mod work;
 
 use tokio::sync::mpsc;
 
+use super::Remote;
 use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::Directory;
-use super::Remote;
 use crate::error::{Error, Result};
 use crate::fichier::Scope;
 use work::Work;
@@ -83,7 +83,14 @@ impl Remote {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let roots = directory.iter().flat_map(Directory::folders).cloned();
         let roots = roots.collect();
-        let work = Work::new(self.clone(), scope, path, roots, options.validate_only, sender);
+        let work = Work::new(
+            self.clone(),
+            scope,
+            path,
+            roots,
+            options.validate_only,
+            sender,
+        );
         self.account.tasks.spawn(work.run());
         Ok(Purge(receiver))
     }

@@ -111,7 +111,8 @@ impl Tree {
         } else {
             let due = open.file_gone.map(|at| at + self.lag);
             let now = Instant::now();
-            self.ready.insert((due.map_or(now, |due| due.max(now)), folder));
+            self.ready
+                .insert((due.map_or(now, |due| due.max(now)), folder));
         }
     }
 
@@ -263,7 +264,11 @@ mod tests {
             }
         }
         assert!(tree.open.is_empty());
-        assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(11),
+            "{:?}",
+            start.elapsed()
+        );
         // One finds out for both.
         assert_eq!(refusals, 3);
     }
