@@ -330,6 +330,7 @@ impl PutSession {
             name: self.stored_name.clone(),
             size: self.received,
             whirlpool: whirlpool.hex,
+            older: Vec::new(),
         };
 
         // From here on the work goes on even if the caller goes away: what was
@@ -380,7 +381,7 @@ impl PutSession {
         mut self,
         scope: Scope,
         content: Ready,
-        expected: Expected,
+        mut expected: Expected,
         cancel: CancellationToken,
     ) -> Result<Entry> {
         let account = Arc::clone(&self.remote.account);
@@ -405,9 +406,10 @@ impl PutSession {
                     .await?
             }
         };
-        let _claim = remote
+        let (_claim, older) = remote
             .claim(scope, &target, &path, segment, &self.options)
             .await?;
+        expected.older = older.iter().map(|at| at.file.url.to_string()).collect();
         let folder = target.id();
         let stored = match content {
             Ready::Spooled(content) => {

@@ -8,6 +8,7 @@ use super::entry::etag;
 use super::path::RemotePath;
 use super::put::{PutOptions, WriteMode, etag_mismatch};
 use super::resolve::Found;
+use super::twins::FileAt;
 use super::{AtPath, Remote};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Reason, Result};
@@ -37,7 +38,7 @@ impl Remote {
     /// Writes to one place one after the other, so that each sees what the one
     /// before it left. The path is not enough: a directory that was moved has
     /// another one than when the write began. What stands there now must allow
-    /// the write.
+    /// the write. Returns the files that are there, too.
     pub(super) async fn claim(
         &self,
         scope: Scope,
@@ -45,12 +46,14 @@ impl Remote {
         path: &RemotePath,
         segment: &str,
         options: &PutOptions,
-    ) -> Result<OwnedMutexGuard<()>> {
+    ) -> Result<(OwnedMutexGuard<()>, Vec<FileAt>)> {
         let key = format!("file {} {segment}", target.id());
         let lock = self.account.locks.hold(key).await;
         let contents = match self.contents(scope, &target.directory, None).await {
             // Another program removed it: the landing will tell.
-            Err(error) if error.reason() == Reason::DirectoryNotFound => return Ok(lock),
+            Err(error) if error.reason() == Reason::DirectoryNotFound => {
+                return Ok((lock, Vec::new()));
+            }
             contents => contents.at_path(path)?,
         };
         let files = contents.find_files(self.codec, segment);
@@ -58,7 +61,7 @@ impl Remote {
             return Err(Error::is_a_directory(path.as_str()));
         }
         check_existing(path, options, files.first().map(|at| &at.file))?;
-        Ok(lock)
+        Ok((lock, files))
     }
 
     /// The files of a name in some folders.

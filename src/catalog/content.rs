@@ -363,6 +363,18 @@ impl Content {
         self.files.records.iter()
     }
 
+    /// The file with this URL.
+    pub fn file(&self, url: &str) -> Option<&FileRecord> {
+        let at = self.files.position(url)?;
+        self.files.records.get(at as usize)
+    }
+
+    /// The sub-folder with this id.
+    pub fn folder(&self, id: i64) -> Option<&FolderRecord> {
+        let at = self.folders.position(&id)?;
+        self.folders.records.get(at as usize)
+    }
+
     /// Whether there is a file with this URL.
     pub fn has_file(&self, url: &str) -> bool {
         self.files.position(url).is_some()
@@ -401,12 +413,6 @@ impl Content {
     pub fn find_folder(&self, codec: NameCodec, segment: &str) -> Option<&FolderRecord> {
         self.find_folders(codec, segment)
             .min_by_key(|folder| folder.id)
-    }
-
-    /// The sub-folder with this id.
-    pub fn folder(&self, id: i64) -> Option<&FolderRecord> {
-        let at = self.folders.position(&id)?;
-        self.folders.records.get(at as usize)
     }
 
     pub(super) fn add_file(&mut self, file: FileRecord) {

@@ -272,7 +272,7 @@ impl Catalog {
             .filter_map(|change| match change {
                 Change::FileAdded(file) => Some(file.url.clone()),
                 Change::FileRemoved(url) => Some(url.clone()),
-                Change::FolderAdded(_) | Change::FolderMoved(_) | Change::FolderRemoved(_) => None,
+                Change::FolderAdded(_) | Change::FolderRemoved(_) => None,
             })
             .collect()
     }

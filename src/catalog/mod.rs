@@ -117,6 +117,10 @@ impl Catalog {
         if store.was_set_aside() {
             client.budget().restore_unknown();
         }
+        if store.has_crashed() {
+            // Its last calls may not have been noted.
+            client.budget().restore_calls();
+        }
         for (folder, at) in store.listed_since(clock.now() - Duration::from_secs(60)) {
             client
                 .budget()
@@ -225,7 +229,7 @@ impl Catalog {
         if from != to {
             self.change(from, Change::FolderRemoved(folder.id));
         }
-        self.change(to, Change::FolderMoved(folder));
+        self.change(to, Change::FolderAdded(folder));
     }
 
     /// 1Fichier does not know the folder: it is in no other either.

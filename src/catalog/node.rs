@@ -23,39 +23,31 @@ pub(super) enum Change {
     FileAdded(FileRecord),
     FileRemoved(Box<str>),
     FolderAdded(FolderRecord),
-    /// It came here from another folder, or has another name than before.
-    FolderMoved(FolderRecord),
     FolderRemoved(i64),
 }
 
-/// What a change is about. The last one counts.
-#[derive(PartialEq, Eq, Hash)]
-enum Subject<'a> {
-    File(&'a str),
-    Folder(i64),
-}
-
 impl Change {
-    /// Whether a listing shows the addition. Then it needs no help any more; a
+    /// Whether a listing shows the addition, under its name: one that does not
+    /// know a rename yet shows the old one. Then it needs no help any more; a
     /// removal stands for its whole time, because another listing may be older.
     fn is_shown(&self, content: &Content) -> bool {
         match self {
-            Self::FileAdded(file) => content.has_file(&file.url),
-            Self::FolderAdded(folder) => content.has_folder(folder.id),
-            // An older listing may show it here under its earlier name.
-            Self::FolderMoved(folder) => {
-                let shown = content.folder(folder.id);
-                shown.is_some_and(|shown| shown.name == folder.name)
-            }
+            Self::FileAdded(file) => content
+                .file(&file.url)
+                .is_some_and(|shown| shown.name == file.name),
+            Self::FolderAdded(folder) => content
+                .folder(folder.id)
+                .is_some_and(|shown| shown.name == folder.name),
             Self::FileRemoved(_) | Self::FolderRemoved(_) => false,
         }
     }
 
+    /// What it is about.
     fn subject(&self) -> Subject<'_> {
         match self {
             Self::FileAdded(file) => Subject::File(&file.url),
             Self::FileRemoved(url) => Subject::File(url),
-            Self::FolderAdded(folder) | Self::FolderMoved(folder) => Subject::Folder(folder.id),
+            Self::FolderAdded(folder) => Subject::Folder(folder.id),
             Self::FolderRemoved(id) => Subject::Folder(*id),
         }
     }
@@ -64,12 +56,29 @@ impl Change {
         match self {
             Self::FileAdded(file) => content.add_file(file.clone()),
             Self::FileRemoved(url) => content.remove_file(url),
-            Self::FolderAdded(folder) | Self::FolderMoved(folder) => {
-                content.add_folder(folder.clone());
-            }
+            Self::FolderAdded(folder) => content.add_folder(folder.clone()),
             Self::FolderRemoved(id) => content.remove_folder(*id),
         }
     }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Subject<'a> {
+    File(&'a str),
+    Folder(i64),
+}
+
+/// Of several changes of one file or folder the last counts: what was renamed
+/// was removed under its old name, and is not gone.
+fn keep_latest(changes: &mut Vec<(Instant, Change)>) {
+    let mut seen = HashSet::with_capacity(changes.len());
+    let mut is_latest: Vec<bool> = changes
+        .iter()
+        .rev()
+        .map(|(_, change)| seen.insert(change.subject()))
+        .collect();
+    // Asked for in the order of the changes.
+    changes.retain(|_| is_latest.pop().unwrap_or(true));
 }
 
 /// One folder.
@@ -108,21 +117,6 @@ impl Node {
         let since = self.flight.as_ref().and_then(InFlight::walking_since);
         let end = since.unwrap_or_else(Instant::now);
         self.changes.retain(|(at, _)| *at + GRACE > end);
-    }
-
-    /// What left and came back is here: its removal must not outlive its
-    /// return.
-    fn forget_superseded_changes(&mut self) {
-        let mut last = HashMap::with_capacity(self.changes.len());
-        for (at, (_, change)) in self.changes.iter().enumerate() {
-            last.insert(change.subject(), at);
-        }
-        if last.len() < self.changes.len() {
-            let last: HashSet<usize> = last.into_values().collect();
-            let mut at = 0..;
-            self.changes
-                .retain(|_| at.next().is_some_and(|at| last.contains(&at)));
-        }
     }
 
     fn entries(&self) -> usize {
@@ -208,7 +202,7 @@ impl State {
         let node = self.nodes.entry(id).or_default();
         let before = node.entries();
         node.forget_old_changes();
-        node.forget_superseded_changes();
+        keep_latest(&mut node.changes);
         node.changes
             .retain(|(_, change)| !change.is_shown(&content));
         for (_, change) in &node.changes {
@@ -252,7 +246,7 @@ impl State {
             change.apply(Arc::make_mut(&mut known.content));
         }
         let after = node.entries();
-        if let Change::FolderAdded(folder) | Change::FolderMoved(folder) = &change {
+        if let Change::FolderAdded(folder) = &change {
             self.removed.remove(&folder.id);
         }
         node.changes.push((Instant::now(), change));
@@ -309,6 +303,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::{Mask, NameCodec};
 
     fn folder(id: i64, name: &str) -> FolderRecord {
         FolderRecord {
@@ -338,7 +333,7 @@ mod tests {
     fn a_late_listing_does_not_undo_a_new_name() {
         let mut state = State::default();
         assert_eq!(listed(&mut state, 1, &[(7, "old")]), ["old"]);
-        state.change(1, Change::FolderMoved(folder(7, "new")));
+        state.change(1, Change::FolderAdded(folder(7, "new")));
         assert_eq!(listed(&mut state, 1, &[(7, "old")]), ["new"]);
         assert_eq!(listed(&mut state, 1, &[(7, "new")]), ["new"]);
         // Shown once, the listing counts again.
@@ -369,7 +364,7 @@ mod tests {
         assert_eq!(listed(&mut state, 1, &[(7, "x")]), ["x"]);
         state.change(1, Change::FolderRemoved(7));
         assert!(listed(&mut state, 1, &[(7, "x")]).is_empty());
-        state.change(1, Change::FolderMoved(folder(7, "x")));
+        state.change(1, Change::FolderAdded(folder(7, "x")));
         for _ in 0..3 {
             assert_eq!(listed(&mut state, 1, &[(7, "x")]), ["x"]);
         }
@@ -377,5 +372,45 @@ mod tests {
         for _ in 0..3 {
             assert!(listed(&mut state, 1, &[(7, "x")]).is_empty());
         }
+    }
+
+    fn file(name: &str) -> FileRecord {
+        FileRecord {
+            url: "u".into(),
+            name: name.into(),
+            size: 1,
+            time: None,
+            whirlpool: None,
+            content_type: "".into(),
+            password: false,
+            acl: false,
+            cdn: false,
+        }
+    }
+
+    fn names(snapshot: &Snapshot) -> Vec<&str> {
+        let mut names: Vec<_> = snapshot.content.files().map(|file| &*file.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renamed_file_has_its_new_name_whatever_listings_know() {
+        let mut state = State::default();
+        let now = Clock::virtual_time().moment();
+        let list = |state: &mut State, name: &str| {
+            let content = Content::new(Vec::new(), vec![file(name)]);
+            state.merge(1, content, now, now, 100)
+        };
+        list(&mut state, "old");
+        state.change(1, Change::FileRemoved("u".into()));
+        state.change(1, Change::FileAdded(file("new")));
+        assert_eq!(names(&list(&mut state, "old")), ["new"]);
+        assert_eq!(names(&list(&mut state, "new")), ["new"]);
+        // Now 1Fichier knows it: what it tells later counts again.
+        assert_eq!(names(&list(&mut state, "newer")), ["newer"]);
+        let codec = NameCodec::new(Mask::FICHIER);
+        let known = state.nodes[&1].known.as_ref().unwrap();
+        assert_eq!(known.content.find_files(codec, "newer").len(), 1);
     }
 }

@@ -100,6 +100,7 @@ pub struct Store {
     problem: Arc<Mutex<Option<String>>>,
     writer: Option<std::thread::JoinHandle<()>>,
     set_aside: bool,
+    crashed: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -147,6 +148,10 @@ impl Store {
                 )
                 .map_err(failed)?;
         }
+        // Told only by a run that wrote all that it had to write.
+        let closed = writer
+            .execute("DELETE FROM meta WHERE name = 'closed'", [])
+            .map_err(failed)?;
         writer.execute_batch(settings).map_err(failed)?;
         let reader = open(path).map_err(failed)?;
         let (queue, receiver) = sync_channel(QUEUE);
@@ -165,12 +170,18 @@ impl Store {
             problem,
             writer: Some(thread),
             set_aside: is_aside,
+            crashed: fresh.is_some() && closed == 0,
         })
     }
 
     /// Whether an older database could not be used.
     pub(super) fn was_set_aside(&self) -> bool {
         self.set_aside
+    }
+
+    /// Whether the last run ended before it had written everything.
+    pub(super) fn has_crashed(&self) -> bool {
+        self.crashed
     }
 
     /// Why nothing is written any more; `None` when all is well.
@@ -349,6 +360,10 @@ fn write_all(
                 let _ = done.send(());
             }
         }
+    }
+    if lock(problem).is_none() {
+        // Without it the next start is only more careful.
+        let _ = connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 1)", []);
     }
 }
 

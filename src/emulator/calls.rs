@@ -72,6 +72,8 @@ impl fmt::Display for Calls {
 /// A request as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
+    /// When it arrived.
+    pub at: tokio::time::Instant,
     /// The HTTP method.
     pub method: String,
     /// The name as in [`Calls`].

@@ -150,6 +150,7 @@ pub(super) fn describe<B>(endpoint: &str, request: &Request<B>, body: String) ->
         })
         .collect();
     calls::Request {
+        at: tokio::time::Instant::now(),
         method: request.method().to_string(),
         endpoint: endpoint.to_owned(),
         target: request

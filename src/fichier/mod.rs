@@ -98,8 +98,15 @@ impl Client {
     /// # Errors
     /// When the TLS library finds no certificates to trust.
     pub fn new(hosts: Hosts, key: ApiKey, limits: Limits) -> Result<Self, Error> {
+        let is_loopback = hosts.is_loopback();
         let builder = || {
-            reqwest::Client::builder()
+            let builder = if is_loopback {
+                // An emulator on this machine is behind no proxy.
+                reqwest::Client::builder().no_proxy()
+            } else {
+                reqwest::Client::builder()
+            };
+            builder
                 .user_agent(concat!("pluton-fichier/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT)
                 // A redirect is followed by hand, to 1Fichier's own hosts only.

@@ -134,13 +134,15 @@ pub(super) async fn find(
         .flatten()
         .map(|found| found.url.clone())
         .collect();
+    let older = |url: &String| expected.iter().any(|wanted| wanted.older.contains(url));
     let mut links: Vec<StoredFile> = best.matched.drain(..).flatten().collect();
+    let mut files = listing.files.unwrap_or_default();
+    // What was stored just now is among the newest.
+    files.sort_by_key(|file| std::cmp::Reverse(file.time));
     links.extend(
-        listing
-            .files
-            .unwrap_or_default()
+        files
             .into_iter()
-            .filter(|file| !known.contains(&file.url))
+            .filter(|file| !known.contains(&file.url) && !older(&file.url))
             .map(|file| StoredFile {
                 url: file.url,
                 name: file.name,
@@ -166,6 +168,7 @@ mod tests {
             name: name.into(),
             size: 1,
             whirlpool: whirlpool.into(),
+            older: Vec::new(),
         }
     }
 

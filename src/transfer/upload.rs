@@ -66,6 +66,9 @@ pub struct Expected {
     pub size: u64,
     /// Whirlpool, lower-case.
     pub whirlpool: String,
+    /// Links of files that were there before under that name, perhaps with the
+    /// same content: none of them is what is stored now.
+    pub older: Vec<String>,
 }
 
 #[derive(Debug)]

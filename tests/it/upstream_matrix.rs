@@ -14,10 +14,10 @@ use pluton_fichier::proto::{Entry, MoveDirRequest, PurgeRequest, PurgeResponse, 
 use crate::checks::*;
 use crate::harness::*;
 
-type Switch = (String, Box<dyn Fn(&mut Behaviour)>);
+pub(crate) type Switch = (String, Box<dyn Fn(&mut Behaviour)>);
 
 /// Every switch in each position that must not show.
-fn switches() -> Vec<Switch> {
+pub(crate) fn switches() -> Vec<Switch> {
     let mut all: Vec<Switch> = Vec::new();
     macro_rules! switch {
         ($member:ident: $($value:expr),+) => {$(

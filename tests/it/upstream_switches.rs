@@ -395,3 +395,15 @@ async fn what_the_account_lacks_is_named_once_and_not_repeated() {
         .await;
     assert!(!answer.unwrap().into_inner().healthy);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_old_file_of_the_same_content_is_not_taken_for_the_new_one() {
+    // The report tells nothing, so that the folder is looked into.
+    let world = played(|behaviour| behaviour.empty_links = 20).await;
+    world.control.add_file(0, "same", b"content");
+    let old = world.urls("same");
+    let stored = world.put("same", b"content").await.unwrap();
+    assert_eq!(world.urls("same"), std::slice::from_ref(&stored.id));
+    assert_ne!(old, [stored.id]);
+    world.assert_agreement("replaced by the same content").await;
+}

@@ -141,3 +141,18 @@ async fn damage_that_is_met_while_reading_ends_the_trust() {
     let store = Store::open(&path, "account").unwrap();
     assert_eq!(store.problem(), None, "the next start begins anew");
 }
+
+#[tokio::test]
+async fn a_run_that_did_not_end_in_good_order_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    let store = Store::open(&path, "account").unwrap();
+    assert!(!store.has_crashed(), "there was none before");
+    drop(store);
+    let store = Store::open(&path, "account").unwrap();
+    assert!(!store.has_crashed());
+    // As a killed process leaves it.
+    std::mem::forget(store);
+    let store = Store::open(&path, "account").unwrap();
+    assert!(store.has_crashed());
+}
