@@ -14,12 +14,13 @@
 //!                                   │
 //!                                fichier (typed client, request budget)
 //!
-//! clock, encoding, error, proto: leaves that all may use
+//! checksum, clock, encoding, error, proto: leaves that all may use
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 
 pub mod backend;
 pub mod catalog;
+pub mod checksum;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -123,6 +123,7 @@ equal "the path" "$(answer 'm[0]["entry"]["path"]')" "letters/été/a b.bin"
 equal "the size" "$(answer 'm[0]["entry"]["size"]')" 300001
 whirlpool=$(answer '[c["hex"] for c in m[0]["entry"]["checksums"] if c["algorithm"] == "HASH_ALGORITHM_WHIRLPOOL"][0]')
 etag=$(answer 'm[0]["entry"]["etag"]')
+equal "the checksums" "$(answer '" ".join(c["algorithm"][15:] for c in m[0]["entry"]["checksums"])')" "WHIRLPOOL SHA256 MD5"
 ok "Put, 300001 bytes in 5 chunks"
 
 call Get '{"path": "letters/été/a b.bin"}'
@@ -146,14 +147,20 @@ ok "List, right after Put"
 
 call Stat '{"path": "letters/été/a b.bin"}'
 equal "the checksum of Stat" "$(answer '[c["hex"] for c in m[0]["entry"]["checksums"]][0]')" "$whirlpool"
+equal "the SHA-256 of Stat" "$(answer '[c["hex"] for c in m[0]["entry"]["checksums"]][1]')" "$sha256"
 equal "the etag of Stat" "$(answer 'm[0]["entry"]["etag"]')" "$etag"
 ok "Stat"
 
 call Hash '{"path": "letters/été/a b.bin"}'
 equal "the Whirlpool" "$(answer 'm[0]["checksum"]["hex"]')" "$whirlpool"
-call Hash '{"path": "letters/été/a b.bin", "algorithm": "HASH_ALGORITHM_SHA256", "allowDownload": true}'
+call Hash '{"path": "letters/été/a b.bin", "algorithm": "HASH_ALGORITHM_SHA256"}'
 equal "the SHA-256" "$(answer 'm[0]["checksum"]["hex"]')" "$sha256"
-ok "Hash: Whirlpool, and the SHA-256 that sha256sum computes"
+call Hash '{"path": "letters/été/a b.bin", "algorithm": "HASH_ALGORITHM_SHA1", "allowDownload": true}'
+equal "the SHA-1" "$(answer 'm[0]["checksum"]["hex"]')" "$(sha1sum "$file" | cut -d ' ' -f 1)"
+equal "computed" "$(answer 'm[0].get("computed", False)')" True
+call Hash '{"path": "letters/été/a b.bin", "algorithm": "HASH_ALGORITHM_SHA1"}'
+equal "computed again" "$(answer 'm[0].get("computed", False)')" False
+ok "Hash: Whirlpool, the recorded SHA-256 that sha256sum computes, and a SHA-1 by download, once"
 
 call About ""
 equal "what fits" "$(answer 'int(m[0]["totalBytes"]) - int(m[0]["usedBytes"]) == int(m[0]["freeBytes"])')" True

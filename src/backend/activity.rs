@@ -1,25 +1,37 @@
-//! What an account is doing, for people who watch.
+//! What the server is doing, for people who watch.
 
 use std::sync::Arc;
 
 use super::path::RemotePath;
 use super::{Account, Remote, Remotes};
 use crate::catalog;
-use crate::fichier;
+use crate::fichier::{self, Budget};
 use crate::transfer::{Direction, Progress, TransferView};
 
-/// What an account is doing.
+/// What the accounts are doing.
+#[derive(Clone, Debug, Default)]
+pub struct Activity {
+    /// Request budgets, each once.
+    pub budgets: Vec<BudgetActivity>,
+    /// Transfers.
+    pub transfers: Vec<TransferView>,
+    /// What is remembered.
+    pub catalogs: Vec<CatalogActivity>,
+}
+
+/// A request budget.
 #[derive(Clone, Debug)]
-pub struct AccountActivity {
+pub struct BudgetActivity {
     /// The remotes that share it.
     pub remotes: Vec<Arc<str>>,
-    /// Its request budget.
-    pub budget: fichier::Activity,
-    /// Its transfers.
-    pub transfers: Vec<TransferView>,
-    /// What is remembered of it.
-    pub catalog: catalog::Activity,
+    /// It is that of 1Fichier's website, for the pages of shared folders.
+    pub website: bool,
+    /// What it is doing.
+    pub activity: fichier::Activity,
 }
+
+/// What is remembered of a tree.
+pub type CatalogActivity = catalog::Activity;
 
 impl Remote {
     pub(super) fn track(
@@ -42,31 +54,50 @@ impl Remote {
     pub fn now(&self) -> std::time::SystemTime {
         self.account.clock.now()
     }
+
+    /// The budgets that its calls are counted against.
+    fn budgets(&self) -> impl Iterator<Item = (&Arc<Budget>, bool)> {
+        let account = &self.account;
+        let pages = account.pages.iter().map(|pages| (pages, true));
+        [(account.client.budget(), false)].into_iter().chain(pages)
+    }
 }
 
 impl Remotes {
-    /// What the accounts are doing; only that of one remote if one is given.
-    pub fn activity(&self, only: Option<&Remote>) -> Vec<AccountActivity> {
-        let mut seen: Vec<(&Arc<Account>, Vec<Arc<str>>)> = Vec::new();
+    /// What the accounts are doing; only that of one remote if one is given,
+    /// with all that share its budgets.
+    pub fn activity(&self, only: Option<&Remote>) -> Activity {
+        let mut activity = Activity::default();
+        let mut budgets: Vec<&Arc<Budget>> = Vec::new();
+        let mut accounts: Vec<&Arc<Account>> = Vec::new();
+        let wanted = |budget: &Arc<Budget>| {
+            only.is_none_or(|only| only.budgets().any(|(known, _)| Arc::ptr_eq(known, budget)))
+        };
         for remote in self.all() {
-            if only.is_some_and(|only| !Arc::ptr_eq(&only.account, &remote.account)) {
-                continue;
+            for (budget, website) in remote.budgets().filter(|(budget, _)| wanted(budget)) {
+                let known = budgets.iter().position(|known| Arc::ptr_eq(known, budget));
+                let place = known.unwrap_or_else(|| {
+                    budgets.push(budget);
+                    activity.budgets.push(BudgetActivity {
+                        remotes: Vec::new(),
+                        website,
+                        activity: budget.activity(),
+                    });
+                    budgets.len() - 1
+                });
+                activity.budgets[place]
+                    .remotes
+                    .push(Arc::clone(&remote.name));
             }
-            match seen
-                .iter_mut()
-                .find(|(account, _)| Arc::ptr_eq(account, &remote.account))
-            {
-                Some((_, names)) => names.push(Arc::clone(&remote.name)),
-                None => seen.push((&remote.account, vec![Arc::clone(&remote.name)])),
+            let account = &remote.account;
+            let is_known = accounts.iter().any(|known| Arc::ptr_eq(known, account));
+            let is_wanted = only.is_none_or(|only| Arc::ptr_eq(&only.account, account));
+            if is_wanted && !is_known {
+                accounts.push(account);
+                activity.transfers.extend(account.tracker.view());
+                activity.catalogs.push(account.catalog.activity());
             }
         }
-        seen.into_iter()
-            .map(|(account, remotes)| AccountActivity {
-                remotes,
-                budget: account.client.budget().activity(),
-                transfers: account.tracker.view(),
-                catalog: account.catalog.activity(),
-            })
-            .collect()
+        activity
     }
 }

@@ -394,6 +394,11 @@ fn is_gone(outcome: &Outcome) -> bool {
 fn is_refusal(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::NotFound | Kind::Refused | Kind::Access | Kind::NoChange
+        Kind::NotFound
+            | Kind::Refused
+            | Kind::Access
+            | Kind::Password
+            | Kind::WrongPassword
+            | Kind::NoChange
     )
 }

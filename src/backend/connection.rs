@@ -8,7 +8,7 @@ use super::about::plan;
 use super::path::RemotePath;
 use super::{Begun, PutOptions, ReadOptions, Remote};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{ROOT, Scope};
+use crate::fichier::{ROOT, Scope, UserInfo};
 
 /// How a check ended.
 #[derive(Clone, Debug)]
@@ -38,7 +38,8 @@ fn skipped(why: &str) -> CheckState {
 
 impl Remote {
     /// Checks step by step: reachable, credentials, plan, list, write. What
-    /// cannot work after a failure is skipped.
+    /// cannot work after a failure is skipped. The list of a shared folder needs
+    /// no key, but its files do.
     pub async fn test_connection(&self, scope: Scope, check_write: bool) -> Vec<Check> {
         let start = Instant::now();
         let user = self.user(scope).await;
@@ -83,7 +84,7 @@ impl Remote {
         checks.push(match &user {
             Ok(known) => check(
                 "plan",
-                plan_state(known.info.offer, known.info.upload_forbidden),
+                plan_state(&known.info, self.is_read_only()),
                 Duration::ZERO,
             ),
             Err(_) if unreachable || refused || locked => check(
@@ -95,7 +96,7 @@ impl Remote {
         });
 
         let start = Instant::now();
-        let list = if unreachable || refused {
+        let list = if (unreachable || refused) && !self.is_read_only() {
             skipped("the account cannot be used")
         } else {
             // A listing is allowed once in 30 s; one from before is as good.
@@ -113,6 +114,9 @@ impl Remote {
         let start = Instant::now();
         let write = match (check_write, can_list) {
             (false, _) => skipped("not asked for"),
+            (true, _) if self.is_read_only() => {
+                skipped("the remote shows a shared folder, which cannot be changed")
+            }
             (true, false) => skipped("the account cannot be used"),
             (true, true) => match self.probe(scope).await {
                 Ok(()) => CheckState::Passed,
@@ -149,8 +153,7 @@ impl Remote {
                 true,
             )
             .await
-            .into_iter()
-            .collect::<Result<Vec<_>>>();
+            .and_then(|results| results.into_iter().collect::<Result<Vec<_>>>());
         outcome.and(removed.map(drop))
     }
 
@@ -181,8 +184,14 @@ impl Remote {
     }
 }
 
-fn plan_state(offer: Option<i64>, upload_forbidden: bool) -> CheckState {
-    match offer {
+fn plan_state(info: &UserInfo, read_only: bool) -> CheckState {
+    let credits = info.cdn.as_deref().and_then(|credits| credits.parse().ok());
+    match info.offer {
+        // Downloads are all that a shared folder needs, and credits are enough
+        // for them ([API §B]).
+        Some(0) if read_only && credits.is_some_and(|credits: f64| credits > 0.0) => {
+            CheckState::Passed
+        }
         Some(0) => CheckState::Failed(Error::new(
             Reason::UpstreamPlanRequired,
             format!(
@@ -190,7 +199,7 @@ fn plan_state(offer: Option<i64>, upload_forbidden: bool) -> CheckState {
                 plan(0)
             ),
         )),
-        _ if upload_forbidden => CheckState::Failed(Error::new(
+        _ if info.upload_forbidden && !read_only => CheckState::Failed(Error::new(
             Reason::UpstreamAccessDenied,
             "1Fichier forbids uploads to this account; look at its console",
         )),

@@ -22,12 +22,16 @@ pub struct DeleteTarget {
 
 impl Remote {
     /// Removes files; one result for each target, in order.
+    ///
+    /// # Errors
+    /// READ_ONLY.
     pub async fn delete(
         &self,
         scope: Scope,
         targets: &[DeleteTarget],
         allow_missing: bool,
-    ) -> Vec<Result<()>> {
+    ) -> Result<Vec<Result<()>>> {
+        self.check_writable()?;
         let mut results: Vec<Result<()>> = Vec::with_capacity(targets.len());
         // By URL: the targets that named the file.
         let mut wanted: HashMap<String, Vec<usize>> = HashMap::new();
@@ -69,7 +73,7 @@ impl Remote {
             }
         }
         self.account.catalog.settle().await;
-        results
+        Ok(results)
     }
 
     async fn find_target(&self, scope: Scope, target: &DeleteTarget) -> Result<(i64, String)> {

@@ -49,6 +49,7 @@ impl Remote {
         path: &RemotePath,
         create_parents: bool,
     ) -> Result<(Entry, bool)> {
+        self.check_writable()?;
         if path.is_root() {
             return Ok((Entry::root(), false));
         }
@@ -178,7 +179,7 @@ impl Remote {
         let error = match made {
             Ok((id, stored)) if stored == name => {
                 self.account.landings.seen(id, Instant::now());
-                let time = jiff::Timestamp::now().as_second();
+                let time = self.account.upload_time();
                 let folder = FolderRecord {
                     id,
                     name: name.into(),

@@ -157,10 +157,11 @@ impl Remote {
             }
         }
         // Not a task that shutdown waits for, and it keeps nothing alive.
-        let (account, name, codec, path) = (
+        let (account, name, codec, access, path) = (
             Arc::downgrade(&self.account),
             Arc::clone(&self.name),
             self.codec,
+            self.access.clone(),
             path.clone(),
         );
         tokio::spawn(async move {
@@ -172,6 +173,7 @@ impl Remote {
                 name,
                 account,
                 codec,
+                access,
             };
             let _lock = remote.account.locks.hold(format!("landing {folder}")).await;
             if let Some(known) = remote.account.landings.lock().get_mut(&folder) {

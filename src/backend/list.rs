@@ -303,10 +303,11 @@ impl Listing {
             self.visit(&path, &directory).await;
         }
         let as_of = self.as_of.take()?;
-        let entries: Vec<_> = self
+        let mut entries: Vec<_> = self
             .ready
             .drain(..self.page_size.min(self.ready.len()))
             .collect();
+        self.remote.add_recorded(&mut entries).await;
         let last = self.ready.is_empty() && self.directories.is_empty();
         if !last {
             self.as_of = Some(as_of);

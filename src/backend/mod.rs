@@ -12,11 +12,13 @@ mod entry;
 mod in_use;
 mod landing;
 mod list;
+mod login;
 mod move_dir;
 mod path;
 mod purge;
 mod put;
 mod read;
+mod recorded;
 mod refresh;
 mod relocate;
 mod replace;
@@ -37,11 +39,12 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use about::Quota;
-pub use activity::AccountActivity;
+pub use activity::{Activity, BudgetActivity, CatalogActivity};
 pub use connection::{Check, CheckState};
 pub use delete::DeleteTarget;
 pub use entry::{Entry, EntryKind};
 pub use list::{ListOptions, Listing, Page};
+pub use login::Login;
 pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
 pub use purge::{Purge, PurgeOptions, PurgeProgress};
 pub use put::{Begun, PutOptions, PutSession, Stored, WriteMode};
@@ -49,12 +52,12 @@ pub use read::{ByteRange, HashValue, Piece, Read, ReadOptions, Resolved};
 pub use refresh::Refreshed;
 pub use relocate::RelocateOptions;
 
-use crate::catalog::{self, Catalog};
-use crate::clock::Clock;
+use crate::catalog::{self, Catalog, Source};
+use crate::clock::{Clock, to_millis};
 use crate::encoding::{Mask, NameCodec};
-use crate::error::{Error, Result};
-use crate::fichier::{ApiKey, Client, Hosts, Limits, Scope};
-use crate::transfer::{Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
+use crate::error::{Error, Reason, Result};
+use crate::fichier::{Access, Budget, Client, Password, Scope, ShareId, SharedFolder, time};
+use crate::transfer::{Algorithms, Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
 
 /// Most targets of one delete request.
 pub const MAX_DELETE_TARGETS: usize = 10_000;
@@ -66,29 +69,38 @@ pub const MAX_PAGE: usize = 5_000;
 /// What an account needs to work.
 #[derive(Clone, Debug)]
 pub struct AccountSettings {
-    /// Where the API is.
-    pub hosts: Hosts,
-    /// The secret.
-    pub key: ApiKey,
-    /// The request budget.
-    pub limits: Limits,
     /// What is remembered.
     pub catalog: catalog::Settings,
     /// How much is uploaded at once.
     pub uploads: UploadLimits,
-    /// Downloads at once.
-    pub downloads: usize,
+    /// Checksums that are computed and recorded beside Whirlpool.
+    pub record_hashes: Algorithms,
     /// Where the catalog is kept; one file for each account.
     pub catalog_dir: PathBuf,
     /// The time of day.
     pub clock: Clock,
 }
 
-/// One 1Fichier account: one budget and one catalog, whatever the number of
-/// remotes and clients that use it.
+/// A public folder that is read in place of an account's own tree.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// Which one.
+    pub id: ShareId,
+    /// Its password.
+    pub password: Option<Password>,
+    /// The budget of 1Fichier's website, one for all public folders.
+    pub pages: Arc<Budget>,
+}
+
+/// The tree of one 1Fichier account, or one public folder: one catalog,
+/// whatever the number of remotes and clients that use it.
 #[derive(Debug)]
 pub struct Account {
+    login: Arc<Login>,
+    /// Makes no call that changes anything for a public folder.
     client: Arc<Client>,
+    /// What listings are counted against, where that is not the client's.
+    pages: Option<Arc<Budget>>,
     catalog: Arc<Catalog>,
     uploads: Arc<Uploads>,
     downloads: Arc<Downloads>,
@@ -100,36 +112,61 @@ pub struct Account {
     landings: landing::Landings,
     warned: warned::Warned,
     clock: Clock,
-    user: tokio::sync::Mutex<Option<about::Known>>,
+    record_hashes: Algorithms,
     tasks: TaskTracker,
-    _budget_keeper: AbortOnDropHandle<()>,
+    _budget_keepers: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Account {
-    /// An account that was not spoken to yet.
+    /// An account, or a public folder that is read with its key, that was not
+    /// spoken to yet.
     ///
     /// # Errors
-    /// A text for the operator, when the catalog cannot be used or the TLS
-    /// library cannot start.
+    /// A text for the operator, when the catalog cannot be used.
     pub fn open(
-        settings: AccountSettings,
+        login: &Arc<Login>,
+        share: Option<Share>,
+        mut settings: AccountSettings,
         spool: Arc<SpoolDir>,
         tasks: TaskTracker,
     ) -> Result<Arc<Self>, String> {
-        let fingerprint = settings.key.fingerprint(&settings.hosts);
-        let client = Client::new(settings.hosts, settings.key, settings.limits);
-        let client = Arc::new(client.map_err(|error| error.to_string())?);
+        let mut client = Arc::clone(&login.client);
+        let pages = share.as_ref().map(|share| Arc::clone(&share.pages));
+        let (fingerprint, source) = match share {
+            None => (client.fingerprint(), Source::Account(Arc::clone(&client))),
+            Some(Share {
+                id,
+                password,
+                pages,
+            }) => {
+                client = Arc::new(client.read_only());
+                // Others write to it.
+                settings.catalog.exclusive = false;
+                let shared = SharedFolder::new(Arc::clone(&client), pages, id, password);
+                (shared.fingerprint(), Source::Shared(Arc::new(shared)))
+            }
+        };
         let catalog = Catalog::open(
             &settings.catalog_dir.join(format!("{fingerprint}.db")),
             &fingerprint,
-            Arc::clone(&client),
+            source,
             settings.catalog,
             settings.clock,
         )?;
-        let user = about::Known::remembered(&catalog);
+        login.remember(about::Known::remembered(&catalog));
+        let keep = |budget: &Arc<Budget>, facts| {
+            keep_budget(
+                Arc::clone(budget),
+                facts,
+                Arc::clone(&catalog),
+                settings.clock,
+            )
+        };
+        let mut budget_keepers = vec![keep(client.budget(), API_FACTS)];
+        budget_keepers.extend(pages.iter().map(|pages| keep(pages, PAGE_FACTS)));
         let landings = landing::Landings::default();
-        let budget_keeper = keep_budget(Arc::clone(&client), Arc::clone(&catalog), settings.clock);
         Ok(Arc::new(Self {
+            login: Arc::clone(login),
             batches: batch::Batches::new(
                 Arc::clone(&client),
                 Arc::clone(&catalog),
@@ -138,7 +175,8 @@ impl Account {
             ),
             catalog,
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
-            downloads: Downloads::new(Arc::clone(&client), settings.downloads),
+            downloads: Arc::clone(&login.downloads),
+            pages,
             tracker: Tracker::default(),
             client,
             spool,
@@ -147,26 +185,48 @@ impl Account {
             landings,
             warned: warned::Warned::default(),
             clock: settings.clock,
-            user: tokio::sync::Mutex::new(user),
+            record_hashes: settings.record_hashes,
             tasks,
-            _budget_keeper: budget_keeper,
+            _budget_keepers: budget_keepers,
         }))
+    }
+
+    /// Whether it is a public folder.
+    fn is_shared(&self) -> bool {
+        self.pages.is_some()
+    }
+
+    /// What listings are counted against.
+    fn listing_budget(&self) -> &Arc<Budget> {
+        self.pages.as_ref().unwrap_or_else(|| self.client.budget())
+    }
+
+    /// Now, as a listing will tell it of what is stored now.
+    fn upload_time(&self) -> i64 {
+        time::as_listed(to_millis(self.clock.now()).div_euclid(1_000))
     }
 }
 
-/// Keeps the request budget across restarts: 1Fichier remembers the calls and
+/// Under which names a budget is remembered: its lock, and its last call.
+type BudgetFacts = [&'static str; 2];
+const API_FACTS: BudgetFacts = ["locked_until", "last_call"];
+const PAGE_FACTS: BudgetFacts = ["pages_locked_until", "last_page"];
+
+/// Keeps a request budget across restarts: 1Fichier remembers the calls and
 /// its locks too.
-fn keep_budget(client: Arc<Client>, catalog: Arc<Catalog>, clock: Clock) -> AbortOnDropHandle<()> {
-    const LOCK: &str = "locked_until";
-    const CALL: &str = "last_call";
-    let budget = client.budget();
-    if let Some((until, text)) = catalog.fact(LOCK)
+fn keep_budget(
+    budget: Arc<Budget>,
+    [lock, call]: BudgetFacts,
+    catalog: Arc<Catalog>,
+    clock: Clock,
+) -> AbortOnDropHandle<()> {
+    if let Some((until, text)) = catalog.fact(lock)
         && let Ok(remaining) = until.time.duration_since(clock.now())
     {
         budget.restore_lock(remaining, &text);
     }
     if catalog
-        .fact(CALL)
+        .fact(call)
         .is_some_and(|(at, _)| clock.age(at) < Duration::from_secs(3))
     {
         budget.restore_calls();
@@ -179,27 +239,28 @@ fn keep_budget(client: Arc<Client>, catalog: Arc<Catalog>, clock: Clock) -> Abor
         while calls.changed().await.is_ok() {
             let now = clock.now();
             if known_call.is_none_or(|known| now > known + Duration::from_secs(1)) {
-                catalog.remember_fact(CALL, String::new(), now);
+                catalog.remember_fact(call, String::new(), now);
                 known_call = Some(now);
             }
-            let Some((remaining, text)) = client.budget().activity().locked else {
+            let Some((remaining, text)) = budget.activity().locked else {
                 continue;
             };
             let until = now + remaining;
             if known_lock.is_none_or(|known| until > known + Duration::from_secs(1)) {
-                catalog.remember_fact(LOCK, text, until);
+                catalog.remember_fact(lock, text, until);
                 known_lock = Some(until);
             }
         }
     }))
 }
 
-/// A named view of an account, with its own name encoding.
+/// A named view of an account, with its own name encoding and passwords.
 #[derive(Clone, Debug)]
 pub struct Remote {
     name: Arc<str>,
     account: Arc<Account>,
     codec: NameCodec,
+    access: Access,
 }
 
 /// How a remote views its account: rclone's options of the `fichier` backend.
@@ -207,6 +268,8 @@ pub struct Remote {
 pub struct RemoteOptions {
     /// How names are stored.
     pub encoding: Mask,
+    /// How files are read.
+    pub access: Access,
 }
 
 impl Remote {
@@ -216,7 +279,31 @@ impl Remote {
             name: name.into(),
             account,
             codec: NameCodec::new(options.encoding),
+            access: options.access,
         }
+    }
+
+    /// Whether nothing can be written: it shows a public folder.
+    pub fn is_read_only(&self) -> bool {
+        self.account.is_shared()
+    }
+
+    /// The first thing that every change asks.
+    ///
+    /// # Errors
+    /// READ_ONLY.
+    pub fn check_writable(&self) -> Result<()> {
+        if !self.is_read_only() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Reason::ReadOnly,
+            format!(
+                "the remote {:?} shows a shared folder, which cannot be changed; write to a remote without `shared_folder`",
+                self.name
+            ),
+        )
+        .with("remote", &*self.name))
     }
 
     /// Its name in requests.
@@ -224,10 +311,10 @@ impl Remote {
         &self.name
     }
 
-    /// Fails as soon as 1Fichier has locked the account for longer than the
-    /// caller waits; otherwise never ends.
+    /// Fails as soon as 1Fichier has locked the account (or its website, for a
+    /// public folder) for longer than the caller waits; otherwise never ends.
     pub async fn locked_out(&self, scope: Scope) -> Error {
-        self.account.client.budget().locked_out(scope).await.into()
+        self.account.listing_budget().locked_out(scope).await.into()
     }
 }
 
@@ -259,7 +346,7 @@ impl Remotes {
         found.ok_or_else(|| {
             let known: Vec<_> = self.0.iter().map(Remote::name).collect();
             Error::new(
-                crate::error::Reason::RemoteNotFound,
+                Reason::RemoteNotFound,
                 format!(
                     "no remote is named {name:?}; configured: {}",
                     known.join(", ")

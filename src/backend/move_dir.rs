@@ -62,6 +62,7 @@ impl Remote {
         destination: &RemotePath,
         request_id: Option<String>,
     ) -> Result<Stored> {
+        self.check_writable()?;
         let account = &self.account;
         self.check_names(destination)
             .map_err(|error| error.field("destination_path"))?;
@@ -69,7 +70,7 @@ impl Remote {
         let mut request = None;
         if let Some(id) = request_id {
             let lock = account.locks.hold(format!("request {id}")).await;
-            if let Some(entry) = account.replay(&id, &arguments).await? {
+            if let Some(entry) = self.replay(&id, &arguments).await? {
                 return Ok(Stored {
                     entry,
                     replayed: true,

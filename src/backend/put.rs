@@ -95,8 +95,9 @@ impl Remote {
     /// # Errors
     /// EMPTY_FILE, FILE_TOO_LARGE, INVALID_PATH, IS_A_DIRECTORY,
     /// NOT_A_DIRECTORY, DIRECTORY_NOT_FOUND, ENTRY_EXISTS, ETAG_MISMATCH,
-    /// SPOOL_FULL.
+    /// SPOOL_FULL, READ_ONLY.
     pub async fn put(&self, scope: Scope, path: &RemotePath, options: PutOptions) -> Result<Begun> {
+        self.check_writable()?;
         let Some((parent, segment)) = path.split() else {
             return Err(Error::is_a_directory(""));
         };
@@ -106,7 +107,7 @@ impl Remote {
         let mut request = None;
         if let Some(id) = &options.request_id {
             let lock = self.account.locks.hold(format!("request {id}")).await;
-            if let Some(entry) = self.account.replay(id, &options.arguments(path)).await? {
+            if let Some(entry) = self.replay(id, &options.arguments(path)).await? {
                 return Ok(Begun::Replayed(Stored {
                     entry,
                     replayed: true,
@@ -120,6 +121,7 @@ impl Remote {
             .checksums
             .iter()
             .map(|sum| sum.algorithm)
+            .chain(self.recorded_hashes())
             .chain([Algorithm::Whirlpool]);
         let mut session = PutSession {
             remote: self.clone(),
@@ -295,7 +297,7 @@ impl PutSession {
                     return Err(Error::invalid_field(
                         "commit.checksums",
                         format_args!(
-                            "{} of a large file must be named in the header already",
+                            "a {} of a large file must be named in the header already, or be recorded of every upload (`--record-hashes`)",
                             sum.algorithm
                         ),
                     ));
@@ -321,7 +323,7 @@ impl PutSession {
             }
         }
         let whirlpool = sums
-            .into_iter()
+            .iter()
             .find(|sum| sum.algorithm == Algorithm::Whirlpool);
         let Some(whirlpool) = whirlpool else {
             return Err(Error::internal("the content was not hashed"));
@@ -329,7 +331,7 @@ impl PutSession {
         let expected = Expected {
             name: self.stored_name.clone(),
             size: self.received,
-            whirlpool: whirlpool.hex,
+            whirlpool: whirlpool.hex.clone(),
             older: Vec::new(),
         };
 
@@ -338,7 +340,8 @@ impl PutSession {
         let cancel = CancellationToken::new();
         let guard: DropGuard = cancel.clone().drop_guard();
         let tasks = self.remote.account.tasks.clone();
-        let entry = tasks.spawn(self.store(scope, sink, expected, cancel)).await;
+        let store = self.store(scope, sink, expected, sums, cancel);
+        let entry = tasks.spawn(store).await;
         guard.disarm();
         let entry =
             entry.map_err(|error| Error::internal(format!("an upload stopped: {error}")))??;
@@ -382,6 +385,7 @@ impl PutSession {
         scope: Scope,
         content: Ready,
         mut expected: Expected,
+        sums: Vec<Checksum>,
         cancel: CancellationToken,
     ) -> Result<Entry> {
         let account = Arc::clone(&self.remote.account);
@@ -420,8 +424,10 @@ impl PutSession {
             }
             Ready::Streaming(stream) => stream.commit(expected.clone()).await,
         };
-        let file = record(stored.at_path(&path)?, expected);
+        let file = record(stored.at_path(&path)?, expected, account.upload_time());
         self.made.clear();
+        // 1Fichier's Whirlpool is that of the bytes that were hashed.
+        remote.record(&file, sums);
         account.catalog.file_added(folder, file.clone());
         // Before anything older goes: it may be the only copy in its place.
         let (landed, file) = remote
@@ -445,13 +451,12 @@ impl PutSession {
                 tracing::warn!(%path, %error, "an older version of a replaced file stays for now");
             }
         }
-        let entry = Entry::file(path.clone(), &file, count);
         if let Some((id, _lock)) = self.request.take() {
-            let what = replay::Stored::File(file);
+            let what = replay::Stored::File(file.clone());
             account.remember(id, self.options.arguments(&path), &path, what);
         }
         account.catalog.settle().await;
-        Ok(entry)
+        Ok(remote.file_entry(path, &file, count).await)
     }
 }
 
@@ -476,13 +481,13 @@ impl Drop for PutSession {
     }
 }
 
-fn record(stored: StoredFile, expected: Expected) -> FileRecord {
+fn record(stored: StoredFile, expected: Expected, time: i64) -> FileRecord {
     FileRecord {
         url: stored.url.into(),
         name: stored.name.into(),
         size: expected.size,
         // The listing will tell 1Fichier's own time; until then ours.
-        time: Some(jiff::Timestamp::now().as_second()),
+        time: Some(time),
         whirlpool: Whirlpool::from_hex(&expected.whirlpool),
         content_type: "".into(),
         password: false,

@@ -10,7 +10,7 @@ use super::{AtPath, MAX_RANGES, Remote};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Kind, Scope};
-use crate::transfer::{Algorithm, Checksum, Direction, Hasher, Progress, Reader};
+use crate::transfer::{Algorithm, Checksum, Direction, Hasher, Progress, Reader, Target};
 
 /// A part of a file, as asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,8 @@ impl Remote {
     /// Begins to read a file.
     ///
     /// # Errors
-    /// FILE_NOT_FOUND, IS_A_DIRECTORY, ETAG_MISMATCH, RANGE_NOT_SATISFIABLE.
+    /// FILE_NOT_FOUND, IS_A_DIRECTORY, ETAG_MISMATCH, RANGE_NOT_SATISFIABLE,
+    /// UPSTREAM_ACCESS_DENIED when a password is needed and none is configured.
     pub async fn read(
         &self,
         scope: Scope,
@@ -124,6 +125,7 @@ impl Remote {
         {
             return Err(etag_mismatch(path));
         }
+        self.check_password(path, &file)?;
         let whole = options.ranges.is_empty();
         let ranges = if whole {
             vec![Resolved {
@@ -144,7 +146,7 @@ impl Remote {
             remote: self.clone(),
             scope,
             folder,
-            entry: Entry::file(path.clone(), &file, files.len()),
+            entry: self.file_entry(path.clone(), &file, files.len()).await,
             file,
             ranges,
             next_range: 0,
@@ -159,11 +161,24 @@ impl Remote {
         })
     }
 
-    /// A checksum of a file: the stored one at no cost, others by reading the
-    /// file, if that is allowed.
+    /// Others' files cannot be read without their password; whether one's own
+    /// can is not known ([API §F]).
+    fn check_password(&self, path: &RemotePath, file: &FileRecord) -> Result<()> {
+        if !(file.password && self.is_read_only() && self.access.password.is_none()) {
+            return Ok(());
+        }
+        let text = format!(
+            "{path:?} is protected with a password, and the remote {:?} has none; set its `file_password`",
+            self.name
+        );
+        Err(Error::new(Reason::UpstreamAccessDenied, text).at(path.as_str()))
+    }
+
+    /// A checksum of a file: a stored or recorded one at no cost, others by
+    /// reading the file, if that is allowed.
     ///
     /// # Errors
-    /// CAPABILITY_MISSING when the algorithm is not stored and a download is
+    /// CAPABILITY_MISSING when the algorithm is not known and a download is
     /// not allowed.
     pub async fn hash(
         &self,
@@ -173,7 +188,9 @@ impl Remote {
         allow_download: bool,
     ) -> Result<HashValue> {
         let files = self.find_files(scope, path, None).await?;
-        let entry = Entry::file(path.clone(), &files[0].file, files.len());
+        let entry = self
+            .file_entry(path.clone(), &files[0].file, files.len())
+            .await;
         if let Some(checksum) = entry
             .checksums
             .iter()
@@ -186,10 +203,15 @@ impl Remote {
             });
         }
         if !allow_download {
+            let why = if self.is_read_only() {
+                "1Fichier tells no checksums of shared folders"
+            } else {
+                "1Fichier stores no such checksum"
+            };
             return Err(Error::new(
                 Reason::CapabilityMissing,
                 format!(
-                    "1Fichier stores no {algorithm} of {path:?}; allow_download lets it be computed"
+                    "the {algorithm} of {path:?} is not known: {why}, and none was recorded; allow_download lets it be computed"
                 ),
             )
             .at(path.as_str())
@@ -205,19 +227,32 @@ impl Remote {
                 },
             )
             .await?;
-        let mut hasher = Hasher::new([algorithm]);
+        // The bytes pass once: what is recorded of uploads is computed too.
+        let mut hasher = Hasher::new(self.recorded_hashes().chain([algorithm]));
         while let Some(piece) = read.next().await? {
             hasher.update(piece.data).await;
         }
+        let (file, mut entry) = (read.file.clone(), read.entry.clone());
         read.finish().await?;
-        match hasher.finish().await.pop() {
-            Some(checksum) => Ok(HashValue {
-                checksum,
-                computed: true,
-                entry,
-            }),
-            None => Err(Error::internal("the content was not hashed")),
-        }
+        let sums = hasher.finish().await;
+        let Some(checksum) = sums.iter().find(|sum| sum.algorithm == algorithm).cloned() else {
+            return Err(Error::internal("the content was not hashed"));
+        };
+        self.record(&file, sums.clone());
+        self.account.catalog.settle().await;
+        let known = |sum: &Checksum| {
+            entry
+                .checksums
+                .iter()
+                .all(|old| old.algorithm != sum.algorithm)
+        };
+        let new: Vec<_> = sums.into_iter().filter(known).collect();
+        entry.checksums.extend(new);
+        Ok(HashValue {
+            checksum,
+            computed: true,
+            entry,
+        })
     }
 }
 
@@ -288,7 +323,10 @@ impl Read {
                 .downloads
                 .read(
                     self.scope,
-                    &self.file.url,
+                    Target {
+                        file: self.file.url.to_string(),
+                        access: self.remote.access.clone(),
+                    },
                     range.offset,
                     range.length,
                     self.file.size,

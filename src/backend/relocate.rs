@@ -1,7 +1,7 @@
 //! Moving and copying files inside 1Fichier.
 
 use super::batch::{Change, Target};
-use super::entry::{Entry, etag};
+use super::entry::etag;
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode, etag_mismatch};
 use super::twins::FileAt;
@@ -75,6 +75,7 @@ impl Remote {
         destination: &RemotePath,
         options: RelocateOptions,
     ) -> Result<Stored> {
+        self.check_writable()?;
         let account = &self.account;
         let Some((parent, segment)) = destination.split() else {
             return Err(Error::is_a_directory(""));
@@ -87,7 +88,7 @@ impl Remote {
         let mut request = None;
         if let Some(id) = options.request_id {
             let lock = account.locks.hold(format!("request {id}")).await;
-            if let Some(entry) = account.replay(&id, &arguments).await? {
+            if let Some(entry) = self.replay(&id, &arguments).await? {
                 return Ok(Stored {
                     entry,
                     replayed: true,
@@ -110,7 +111,7 @@ impl Remote {
                     "it is the same as source_path",
                 ));
             }
-            let entry = Entry::file(source.clone(), file, files.len());
+            let entry = self.file_entry(source.clone(), file, files.len()).await;
             return Ok(Stored {
                 entry,
                 replayed: false,
@@ -157,7 +158,7 @@ impl Remote {
         if action == Action::Move {
             account.catalog.file_removed(from, &file.url);
         } else {
-            moved.time = Some(jiff::Timestamp::now().as_second());
+            moved.time = Some(account.upload_time());
         }
         account.catalog.file_added(to, moved.clone());
         if options.mode != WriteMode::KeepBoth {
@@ -172,7 +173,7 @@ impl Remote {
         }
         account.catalog.settle().await;
         Ok(Stored {
-            entry: Entry::file(destination.clone(), &moved, 1),
+            entry: self.file_entry(destination.clone(), &moved, 1).await,
             replayed: false,
         })
     }
@@ -208,18 +209,42 @@ impl Remote {
         let account = &self.account;
         let url = route.file.url.to_string();
         let scope = scope.with_priority(Priority::Upload);
-        if *route.file.name == *route.name {
-            let target = Target {
-                folder: route.from,
-                url,
-            };
-            let change = Change::Copy(route.to);
-            return first(account.batches.run(scope, change, &[target]).await);
+        let rename = (*route.file.name != *route.name).then_some(route.name);
+        let password = self.access.password.as_ref();
+        if let Some(password) = password.filter(|_| route.file.password) {
+            let copied = account
+                .client
+                .copy_protected(scope, &url, route.to, rename, password)
+                .await?;
+            return one(copied);
         }
-        one(account
-            .client
-            .copy_files(scope, &[url], route.to, Some(route.name))
-            .await?)
+        let outcome = match rename {
+            Some(_) => {
+                let urls = [url.clone()];
+                let copied = account
+                    .client
+                    .copy_files(scope, &urls, route.to, rename)
+                    .await;
+                copied.and_then(one)
+            }
+            // Files that keep their names share a call, whoever asks.
+            None => {
+                let target = Target {
+                    folder: route.from,
+                    url: url.clone(),
+                };
+                let change = Change::Copy(route.to);
+                first(account.batches.run(scope, change, &[target]).await)
+            }
+        };
+        match (outcome, password) {
+            // Protected since it was listed.
+            (Err(error), Some(password)) if error.is_about_password() => one(account
+                .client
+                .copy_protected(scope, &url, route.to, rename, password)
+                .await?),
+            (outcome, _) => outcome,
+        }
     }
 
     /// What a failure tells about the catalog.

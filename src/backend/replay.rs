@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Account;
 use super::entry::Entry;
 use super::path::RemotePath;
+use super::{Account, Remote};
 use crate::catalog::{FileRecord, FolderRecord};
 use crate::error::{Error, Reason, Result};
 
@@ -27,7 +27,7 @@ pub(super) enum Stored {
     Folder(FolderRecord),
 }
 
-impl Account {
+impl Remote {
     /// The outcome of an earlier call with this id and these arguments.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Account {
                 format_args!("longer than {MAX_ID} bytes"),
             ));
         }
-        let Some((known, outcome)) = self.catalog.outcome(id).await else {
+        let Some((known, outcome)) = self.account.catalog.outcome(id).await else {
             return Ok(None);
         };
         if known != arguments {
@@ -54,11 +54,13 @@ impl Account {
         };
         let path = RemotePath::parse(&outcome.path)?;
         Ok(Some(match &outcome.what {
-            Stored::File(file) => Entry::file(path, file, 1),
+            Stored::File(file) => self.file_entry(path, file, 1).await,
             Stored::Folder(folder) => Entry::directory(path, folder, 1),
         }))
     }
+}
 
+impl Account {
     pub(super) fn remember(&self, id: String, arguments: String, path: &RemotePath, what: Stored) {
         let outcome = Outcome {
             path: path.to_string(),

@@ -7,7 +7,7 @@ use super::{AtPath, Remote, Staleness};
 use crate::catalog::Snapshot;
 use crate::clock::Moment;
 use crate::error::{Error, Reason, Result};
-use crate::fichier::Scope;
+use crate::fichier::{ROOT, Scope};
 
 /// What a path names.
 #[derive(Clone, Debug)]
@@ -120,6 +120,10 @@ impl Remote {
         let Some((parent, name)) = path.split() else {
             return Ok((Found::Root, now));
         };
+        if self.is_read_only() {
+            // One that is unknown is no reason to call its files missing.
+            self.snapshot(scope, ROOT, staleness).await?;
+        }
         let parent = match self.directory(scope, &parent, staleness).await {
             Ok(parent) => parent,
             // Below a missing directory there is nothing.
@@ -207,7 +211,8 @@ impl Remote {
             Found::Root => Entry::root(),
             Found::Folder(directory) => directory.entry(path.clone()),
             Found::Files { files, beside } => {
-                Entry::file(path.clone(), &files[0].file, files.len()).beside_directory(beside)
+                let entry = self.file_entry(path.clone(), &files[0].file, files.len());
+                entry.await.beside_directory(beside)
             }
             Found::Nothing => {
                 return Err(Error::new(

@@ -20,6 +20,7 @@ impl Remote {
     /// DIRECTORY_NOT_FOUND unless `allow_missing`, NOT_A_DIRECTORY,
     /// DIRECTORY_NOT_EMPTY.
     pub async fn rmdir(&self, scope: Scope, path: &RemotePath, allow_missing: bool) -> Result<()> {
+        self.check_writable()?;
         if path.is_root() {
             return Err(Error::invalid_path("", "the root cannot be removed"));
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
+use crate::checksum;
 use crate::encoding::NameCodec;
 use crate::fichier::{FileItem, SubFolder};
 
@@ -45,16 +46,7 @@ impl Whirlpool {
 
     /// From 128 hexadecimal digits; `None` when it is no such checksum.
     pub fn from_hex(hex: &str) -> Option<Self> {
-        let digits = hex.as_bytes();
-        if digits.len() != 2 * Self::BYTES {
-            return None;
-        }
-        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-        digits
-            .chunks(2)
-            .map(byte)
-            .collect::<Option<Box<[u8]>>>()
-            .map(Self)
+        Self::from_bytes(&checksum::unhex(hex)?)
     }
 
     /// From its bytes.
@@ -69,14 +61,7 @@ impl Whirlpool {
 
     /// 128 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        use std::fmt::Write;
-        self.0
-            .iter()
-            .fold(String::with_capacity(128), |mut text, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+        checksum::hex(&self.0)
     }
 }
 

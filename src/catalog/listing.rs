@@ -12,12 +12,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::content::Content;
 use super::node::Change;
+use super::source::{Source, may_be_cut};
 use super::store::Write;
 use super::walk::{Verdict, Walk, judge, whole};
 use super::{Catalog, Snapshot};
 use crate::clock::{Moment, to_millis};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{FolderListing, Kind, ROOT, Scope};
+use crate::fichier::{Client, FolderListing, Kind, LISTING_CAP, ROOT, Scope};
 
 type Flight = Shared<BoxFuture<'static, Result<Snapshot>>>;
 
@@ -132,7 +133,7 @@ impl Catalog {
         // The 30 s between two listings of a folder always win.
         trusted
             || (age < self.settings.freshness
-                && self.client.listing_allowed_in(id) > Duration::ZERO)
+                && self.source.listing_allowed_in(id) > Duration::ZERO)
     }
 
     /// What counts while a walk lists the folder anew: 1Fichier allows no
@@ -157,7 +158,15 @@ impl Catalog {
             ..scope
         };
         let as_of = self.clock.moment();
-        let listing = match self.client.list_folder(scope, id).await {
+        let listing = match self.source.list(scope, id).await {
+            Err(error) if self.source.is_shared() => {
+                let lasts = error.kind() == Kind::NotFound || error.is_about_password();
+                let error = Error::from(error);
+                if lasts {
+                    self.cannot_be_listed(id, &error);
+                }
+                return Err(error);
+            }
             Err(error) if error.kind() == Kind::NotFound && id != ROOT => {
                 self.folder_gone(id);
                 let text = "the directory is gone: another program removed it";
@@ -165,10 +174,18 @@ impl Catalog {
             }
             other => other?,
         };
-        if judge(&listing) == Verdict::Whole {
-            return Ok(self.keep(id, whole(listing), as_of, as_of));
-        }
-        let flight = self.walk(scope, id, end, listing, as_of);
+        let client = match &self.source {
+            Source::Shared(_) if may_be_cut(&listing) => {
+                let text = format!(
+                    "the shared folder shows exactly {LISTING_CAP} files, as many as 1Fichier lists at the most: \
+                     there may be more, which cannot be asked for; share fewer files in each folder"
+                );
+                return Err(Error::new(Reason::UpstreamProtocol, text));
+            }
+            Source::Account(client) if judge(&listing) != Verdict::Whole => Arc::clone(client),
+            _ => return Ok(self.keep(id, whole(listing), as_of, as_of)),
+        };
+        let flight = self.walk(client, scope, id, end, listing, as_of);
         // The walk does not need those who wait for it.
         drop(self);
         flight.await
@@ -178,6 +195,7 @@ impl Catalog {
     /// but not without the catalog.
     fn walk(
         self: &Arc<Self>,
+        client: Arc<Client>,
         scope: Scope,
         id: i64,
         end: watch::Sender<Option<Instant>>,
@@ -186,7 +204,7 @@ impl Catalog {
     ) -> Flight {
         let told = end.subscribe();
         let walk = Walk {
-            client: Arc::clone(&self.client),
+            client,
             catalog: Arc::downgrade(self),
             scope,
             folder: id,
@@ -250,13 +268,16 @@ impl Catalog {
 
     fn walk_failed(&self, id: i64, error: &Error) {
         tracing::warn!(folder = id, %error, "a folder could not be listed completely");
-        let mut state = self.lock();
-        let node = state.touch(id);
-        node.flight = None;
+        self.lock().touch(id).flight = None;
         // What cost minutes is not tried again for each caller.
         if error.reason() == Reason::UpstreamProtocol {
-            node.failed = Some((Instant::now(), error.clone()));
+            self.cannot_be_listed(id, error);
         }
+    }
+
+    /// The same answer is given to all who ask for a while.
+    fn cannot_be_listed(&self, id: i64, error: &Error) {
+        self.lock().touch(id).failed = Some((Instant::now(), error.clone()));
     }
 
     /// Files of a folder that were changed from here so lately that a listing

@@ -9,6 +9,8 @@
 mod content;
 mod listing;
 mod node;
+mod recorded;
+mod source;
 mod store;
 mod walk;
 mod windows;
@@ -22,12 +24,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
+pub use recorded::ContentKey;
+pub use source::Source;
 pub use store::Store;
 
 use crate::clock::{Clock, Moment};
 use crate::encoding::NameCodec;
 use crate::error::Result;
-use crate::fichier::Client;
 use node::{Change, State};
 use store::Write;
 
@@ -84,9 +87,9 @@ pub struct Activity {
     pub problem: Option<String>,
 }
 
-/// The catalog of one account.
+/// The catalog of one account, or of one public folder.
 pub struct Catalog {
-    client: Arc<Client>,
+    source: Source,
     settings: Settings,
     clock: Clock,
     store: Store,
@@ -109,25 +112,23 @@ impl Catalog {
     pub fn open(
         path: &Path,
         account: &str,
-        client: Arc<Client>,
+        source: Source,
         settings: Settings,
         clock: Clock,
     ) -> Result<Arc<Self>, String> {
         let store = Store::open(path, account)?;
         if store.was_set_aside() {
-            client.budget().restore_unknown();
+            source.restore_unknown();
         }
         if store.has_crashed() {
             // Its last calls may not have been noted.
-            client.budget().restore_calls();
+            source.restore_calls();
         }
         for (folder, at) in store.listed_since(clock.now() - Duration::from_secs(60)) {
-            client
-                .budget()
-                .restore_listing(folder, clock.age(Moment::remembered(at)));
+            source.restore_listing(folder, clock.age(Moment::remembered(at)));
         }
         Ok(Arc::new(Self {
-            client,
+            source,
             settings,
             clock,
             store,
@@ -259,7 +260,7 @@ impl Catalog {
             .and_then(|node| node.known.as_ref());
         known
             .is_none_or(|known| self.clock.age(known.listed) > since.elapsed())
-            .then(|| self.client.listing_allowed_in(folder))
+            .then(|| self.source.listing_allowed_in(folder))
     }
 
     /// Whether nobody else writes to the account.

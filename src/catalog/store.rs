@@ -6,11 +6,13 @@
 //! add threads of its own and nothing else. One process uses the database; the
 //! state directory's lock sees to that.
 
+mod checksums;
 mod rows;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -19,11 +21,16 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::content::Content;
 use super::node::Change;
+use super::recorded::ContentKey;
+use crate::checksum::Checksum;
 use crate::clock::{from_millis, to_millis};
 use rows::{load, write_group};
 
-/// Changes with the layout of the tables; another number is not read.
-const SCHEMA: i64 = 2;
+/// Changes with the layout of the tables. A number without a way to this one is
+/// not read.
+const SCHEMA: i64 = 3;
+/// From one layout to the next.
+const MIGRATIONS: [(i64, &str); 1] = [(2, checksums::TABLE)];
 /// Changes written in one transaction at the most.
 const GROUP: usize = 1_000;
 /// Changes that may wait for the writer.
@@ -87,6 +94,10 @@ pub(super) enum Write {
         value: String,
         at: SystemTime,
     },
+    Checksums {
+        key: ContentKey,
+        sums: Vec<Checksum>,
+    },
     /// Everything before it is written.
     Barrier(Sender<()>),
 }
@@ -100,6 +111,8 @@ pub struct Store {
     problem: Arc<Mutex<Option<String>>>,
     writer: Option<std::thread::JoinHandle<()>>,
     set_aside: bool,
+    /// Spares looking for what was never recorded.
+    has_checksums: AtomicBool,
     crashed: bool,
 }
 
@@ -139,7 +152,7 @@ impl Store {
             .optional()
             .map_err(failed)?;
         if fresh.is_none() {
-            let make = format!("BEGIN; {TABLES} COMMIT;");
+            let make = format!("BEGIN; {TABLES} {} COMMIT;", checksums::TABLE);
             writer.execute_batch(&make).map_err(failed)?;
             writer
                 .execute(
@@ -148,12 +161,14 @@ impl Store {
                 )
                 .map_err(failed)?;
         }
+        migrate(&writer).map_err(failed)?;
         // Told only by a run that wrote all that it had to write.
         let closed = writer
             .execute("DELETE FROM meta WHERE name = 'closed'", [])
             .map_err(failed)?;
         writer.execute_batch(settings).map_err(failed)?;
         let reader = open(path).map_err(failed)?;
+        let has_checksums = checksums::exist(&reader).map_err(failed)?;
         let (queue, receiver) = sync_channel(QUEUE);
         let problem = Arc::new(Mutex::new(None));
         let thread = {
@@ -170,6 +185,7 @@ impl Store {
             problem,
             writer: Some(thread),
             set_aside: is_aside,
+            has_checksums: has_checksums.into(),
             crashed: fresh.is_some() && closed == 0,
         })
     }
@@ -192,6 +208,9 @@ impl Store {
     /// Queues something to write.
     pub(super) fn write(&self, write: Write) {
         let Some(queue) = &self.queue else { return };
+        if matches!(write, Write::Checksums { .. }) {
+            self.has_checksums.store(true, Ordering::Relaxed);
+        }
         // Waits while the queue is full, for the milliseconds that the writer
         // takes: it needs no lock that is held here.
         let _ = queue.send(write);
@@ -232,6 +251,21 @@ impl Store {
         self.read(move |connection| load(connection, folder))
             .await
             .unwrap_or(nothing)
+    }
+
+    /// Whether any checksums were recorded.
+    pub(super) fn has_checksums(&self) -> bool {
+        self.has_checksums.load(Ordering::Relaxed)
+    }
+
+    /// The recorded checksums of contents, in order. Those that are not on disk
+    /// yet are not acknowledged yet either.
+    pub(super) async fn checksums(&self, keys: Vec<ContentKey>) -> Option<Vec<Vec<Checksum>>> {
+        if !self.has_checksums() {
+            return None;
+        }
+        self.read(move |connection| checksums::look_up(connection, &keys))
+            .await
     }
 
     /// The outcome of an earlier call: its arguments and its answer.
@@ -308,7 +342,8 @@ fn check(path: &Path, account: &str) -> Result<(), String> {
         )
     };
     let schema = meta("schema").map_err(damaged)?;
-    if schema != SCHEMA.to_string() {
+    let known = |number: i64| schema == number.to_string();
+    if !known(SCHEMA) && !MIGRATIONS.iter().any(|(from, _)| known(*from)) {
         return Err(format!(
             "its layout is number {schema}, and this version knows {SCHEMA}"
         ));
@@ -317,6 +352,25 @@ fn check(path: &Path, account: &str) -> Result<(), String> {
         return Err("it belongs to another account".to_owned());
     }
     Ok(())
+}
+
+/// Brings an older layout to this one; what it holds stays.
+fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+    loop {
+        let schema: i64 = connection.query_row(
+            "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema'",
+            [],
+            |row| row.get(0),
+        )?;
+        let Some((from, change)) = MIGRATIONS.iter().find(|(from, _)| *from == schema) else {
+            return Ok(());
+        };
+        let next = from + 1;
+        connection.execute_batch(&format!(
+            "BEGIN; {change} UPDATE meta SET value = {next} WHERE name = 'schema'; COMMIT;"
+        ))?;
+        tracing::info!(from, to = next, "the catalog was brought to a new layout");
+    }
 }
 
 fn set_aside(path: &Path) -> std::io::Result<PathBuf> {

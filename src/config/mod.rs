@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::checksum::Algorithms;
 use crate::clock::Clock;
 use crate::encoding::Mask;
 use crate::fichier::{ApiKey, Hosts, Limits, Password};
@@ -133,6 +134,15 @@ pub struct ServeArgs {
     #[arg(long, env = "PLUTON_FICHIER_DOWNLOADS", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=30))]
     pub downloads: u16,
 
+    /// Checksums that are computed of every upload beside Whirlpool, and remembered: sha256, md5, sha1, blake3, crc32c, or none.
+    #[arg(
+        long,
+        env = "PLUTON_FICHIER_RECORD_HASHES",
+        value_name = "LIST",
+        default_value = "sha256,md5"
+    )]
+    pub record_hashes: Algorithms,
+
     /// Calls a second to the API; 0 removes every limit and is for emulators only.
     #[arg(
         long,
@@ -222,6 +232,8 @@ pub struct Config {
     pub uploads: UploadLimits,
     /// Connections to download servers.
     pub downloads: usize,
+    /// Checksums that are computed and recorded beside Whirlpool.
+    pub record_hashes: Algorithms,
     /// The request budget.
     pub limits: Limits,
     /// How long transfers may go on after SIGTERM.
@@ -299,6 +311,7 @@ impl ServeArgs {
                 stream_from: self.stream_from,
             },
             downloads: self.downloads.into(),
+            record_hashes: self.record_hashes,
             limits,
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
             clock: Clock::system(),
@@ -366,6 +379,7 @@ mod tests {
             [Listen::Tcp("127.0.0.1:50051".parse().unwrap())]
         );
         assert_eq!(config.limits.calls_per_second, Some(3.0));
+        assert_eq!(config.record_hashes.to_string(), "sha256,md5");
     }
 
     #[test]
@@ -379,6 +393,7 @@ mod tests {
             (&["--grpc-listen", "unix:"], "needs a path"),
             (&["--grpc-listen", "nonsense"], "not an ADDRESS"),
             (&["--encoding", "Nonsense"], "Nonsense"),
+            (&["--record-hashes", "sha256,crc"], "none of whirlpool"),
             (
                 &["--emulator", "--api-url", "http://127.0.0.1/v1"],
                 "cannot be used with",

@@ -47,7 +47,7 @@ pub struct Behaviour {
     pub info_content_type: InfoContentType,
     /// Whether `file/info` has `status` on success [API J21].
     pub info_status: bool,
-    /// Every number of a `/v1` answer is a string [API J22].
+    /// Every number of a `/v1` answer, or of the list of a shared folder, is a string [API J22].
     pub stringify_numbers: bool,
     /// How many polls of `end.pl` see the anti-virus page first [API J23].
     pub wait_pages: u32,
@@ -95,6 +95,9 @@ pub struct Behaviour {
     /// Whether the client's address counts as a server's, so that tokens need CDN credits
     /// [API B].
     pub professional_equipment: bool,
+    /// Whether such an address uses the account's CDN credits by itself; otherwise only where
+    /// `cdn` asks for it [API §2].
+    pub cdn_forced: bool,
     /// What renaming a file to the name it has does in `file/mv` [API §10].
     pub rename_same_name: RenameSameName,
     /// Whether the owner needs the password of a protected file, too [API F].
@@ -142,6 +145,7 @@ impl Default for Behaviour {
             json_on_upload: false,
             folder_ls_ignores_files: false,
             professional_equipment: false,
+            cdn_forced: true,
             rename_same_name: RenameSameName::default(),
             own_password_needed: true,
         }

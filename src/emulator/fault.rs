@@ -55,6 +55,15 @@ pub enum FaultKind {
     Corrupt,
     /// 200 with an HTML page, without effect.
     HtmlPage,
+    /// An HTML page with this text, without effect: what the website says to people [API A.2].
+    Page {
+        /// The HTTP status.
+        http: u16,
+        /// What the page says.
+        text: String,
+    },
+    /// A redirect to this place, without effect: `/?c=DB` stands for a database error [API A.2].
+    Redirect(String),
     /// The request takes effect, half of the answer is sent as if it were all.
     TruncatedJson,
     /// The request takes effect, the answer is 200 with an empty body.

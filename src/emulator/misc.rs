@@ -53,7 +53,9 @@ pub(super) fn get_token(call: &mut Call<'_>) -> Result<Json, Refusal> {
     if owner.is_some_and(|owner| owner.options.locked) {
         return Err(Refusal::new(403, "Owner locked #620"));
     }
-    if call.state.behaviour.professional_equipment && options.offer != Offer::Gold && !credits {
+    let behaviour = &call.state.behaviour;
+    let with_credits = credits && (behaviour.cdn_forced || call.flag("cdn"));
+    if behaviour.professional_equipment && options.offer != Offer::Gold && !with_credits {
         return Err(Refusal::new(
             403,
             "You are using a professional equipment, must have CDN credits #913",

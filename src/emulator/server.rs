@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls;
 use super::fault::FaultKind;
-use super::http::{Abort, Answer, Outcome, ResetFlag, header, page};
+use super::http::{Abort, Answer, Outcome, ResetFlag, header, page, redirect};
 use super::refusal::Refusal;
 use super::state::Shared;
 use super::{control_http, download, end, upload, v1, web};
@@ -132,9 +132,19 @@ pub(super) fn arrive(
     endpoint: &str,
     request: &Request<Incoming>,
 ) -> Option<FaultKind> {
+    arrive_with(shared, endpoint, request, String::new())
+}
+
+/// The same for a request whose body was read.
+pub(super) fn arrive_with<B>(
+    shared: &Shared,
+    endpoint: &str,
+    request: &Request<B>,
+    body: String,
+) -> Option<FaultKind> {
     let mut state = shared.state();
     state.calls.count(endpoint);
-    state.log.add(describe(endpoint, request, String::new()));
+    state.log.add(describe(endpoint, request, body));
     state.faults.take(endpoint)
 }
 
@@ -181,6 +191,8 @@ pub(super) async fn plain_fault(
         }
         FaultKind::ResetBeforeAnswer => Ok(peer.reset.abort()),
         FaultKind::HtmlPage => Ok(Ok(page(200, "1fichier.com: Cloud Storage"))),
+        FaultKind::Page { http, text } => Ok(Ok(page(http, &text))),
+        FaultKind::Redirect(target) => Ok(Ok(redirect(&target))),
         FaultKind::Flood => {
             let mut state = shared.state();
             let limits = state.limits.clone();

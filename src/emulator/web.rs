@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::fault::FaultKind;
 use super::http::{Answer, Outcome, answer, escape, json, page, parameters};
 use super::json::{Json, Style};
-use super::server::{Peer, arrive, plain_fault, read_body};
+use super::server::{Peer, arrive, arrive_with, plain_fault, read_body};
 use super::state::Shared;
 use super::store::Acl;
 
@@ -25,18 +25,21 @@ pub(super) async fn shared_folder(
     share: &str,
     request: Request<Incoming>,
 ) -> Outcome {
-    let fault = arrive(shared, "dir", &request);
+    let (parts, body) = request.into_parts();
+    let mut given = parameters(parts.uri.query().unwrap_or(""));
+    let mut text = String::new();
+    if parts.method == Method::POST {
+        let form = read_body(body, LONGEST_FORM).await?;
+        text = String::from_utf8_lossy(&form).into_owned();
+        given.extend(parameters(&text));
+    }
+    let fault = arrive_with(shared, "dir", &Request::from_parts(parts, ()), text);
     match plain_fault(shared, peer, fault).await {
         Ok(outcome) => return outcome,
         Err(Some(FaultKind::Hang)) => std::future::pending().await,
         Err(Some(FaultKind::TruncatedJson)) => return Ok(json(200, r#"[{"filena"#)),
         Err(Some(FaultKind::EmptyBody)) => return Ok(json(200, "")),
         Err(_) => {}
-    }
-    let mut given = parameters(request.uri().query().unwrap_or(""));
-    if request.method() == Method::POST {
-        let form = read_body(request.into_body(), LONGEST_FORM).await?;
-        given.extend(parameters(&String::from_utf8_lossy(&form)));
     }
     let value = |name: &str| {
         given
@@ -84,7 +87,11 @@ fn share_answer(shared: &Shared, share: &str, as_json: bool, pass: Option<&str>)
             ])
         })
         .collect();
-    let text = Json::from(items).write(Style::default(), &mut state.random);
+    let style = Style {
+        pretty: false,
+        stringify: state.behaviour.stringify_numbers,
+    };
+    let text = Json::from(items).write(style, &mut state.random);
     json(200, text)
 }
 

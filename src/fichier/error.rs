@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::shared;
 use crate::error::{self as domain, Reason};
 
 /// What kind of failure it is.
@@ -27,8 +28,12 @@ pub enum Kind {
     NotFound,
     /// Access to the file or folder is refused.
     Access,
-    /// A password is needed or wrong.
+    /// A password is needed, and none was sent.
     Password,
+    /// The password is not the right one.
+    WrongPassword,
+    /// The remote is read-only: the call was not made.
+    ReadOnly,
     /// A name has characters that 1Fichier refuses, or is too long.
     Name,
     /// The call changed nothing.
@@ -99,6 +104,16 @@ impl Error {
             Kind::NoChange,
             "1Fichier did not do what it was asked for",
         )
+    }
+
+    pub(super) fn with_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Whether a password is missing or wrong.
+    pub fn is_about_password(&self) -> bool {
+        matches!(self.0.kind, Kind::Password | Kind::WrongPassword)
     }
 
     pub(crate) fn waiting(mut self, wait: Duration) -> Self {
@@ -184,11 +199,16 @@ fn classify(status: u16, message: &str) -> Kind {
     let has = |part: &str| text.contains(part);
     // The order matters: "Flood detected: IP Locked" is a flood, "Invalid
     // password. Resource not allowed" is about the password.
-    if has("flood") || has("user locked") || has("apk locked") || status == 429 {
+    if has("flood")
+        || has("user locked")
+        || has("apk locked")
+        || has("requests are too fast")
+        || status == 429
+    {
         Kind::Flood
     } else if has("owner locked") {
         Kind::Access
-    } else if has("ip locked") || has("requests are too fast") {
+    } else if has("ip locked") || has("will be unlocked within") {
         Kind::Banned
     } else if has("location") && has("allowed at a time") {
         Kind::Location
@@ -196,8 +216,10 @@ fn classify(status: u16, message: &str) -> Kind {
         Kind::Credentials
     } else if has("must be a customer") {
         Kind::Plan
-    } else if has("professional equipment") || has("must have cdn") {
+    } else if has("professional equipment") || has("must have cdn") || has("use cdn credits") {
         Kind::ProfessionalAddress
+    } else if has("invalid password") {
+        Kind::WrongPassword
     } else if has("password") {
         Kind::Password
     } else if has("not found") {
@@ -253,13 +275,37 @@ impl From<Error> for domain::Error {
             ),
             Kind::ProfessionalAddress => (
                 Reason::UpstreamPlanRequired,
-                "1Fichier sees a server's or VPN's address: buy CDN credits and set `cdn`, use a Premium GOLD plan, or connect from a residential line",
+                "1Fichier sees the address of a server or VPN, and lets it download with CDN credits only: \
+                 buy CDN credits and set the remote's `cdn`, use a Premium GOLD plan, or connect from a residential line",
+            ),
+            Kind::NotFound if error.0.endpoint == shared::ENDPOINT => (
+                Reason::DirectoryNotFound,
+                "1Fichier does not know the shared folder, or it is shared no more; correct the remote's `shared_folder`",
             ),
             Kind::NotFound => (Reason::FileNotFound, "1Fichier does not have it any more"),
-            Kind::Access => (Reason::UpstreamAccessDenied, "1Fichier refuses access"),
+            Kind::Access => (
+                Reason::UpstreamAccessDenied,
+                "1Fichier refuses access: the file's owner restricts who may read it, or the owner's account is locked",
+            ),
+            Kind::Password if error.0.endpoint == shared::ENDPOINT => (
+                Reason::UpstreamAccessDenied,
+                "the shared folder is protected with a password, and the remote has none; set its `folder_password`",
+            ),
+            Kind::WrongPassword if error.0.endpoint == shared::ENDPOINT => (
+                Reason::UpstreamAccessDenied,
+                "the remote's `folder_password` is not the password of the shared folder; correct it",
+            ),
             Kind::Password => (
                 Reason::UpstreamAccessDenied,
-                "1Fichier wants another password; set `file_password`",
+                "the file is protected with a password, and the remote has none; set its `file_password`",
+            ),
+            Kind::WrongPassword => (
+                Reason::UpstreamAccessDenied,
+                "the remote's `file_password` is not the password of the file; correct it",
+            ),
+            Kind::ReadOnly => (
+                Reason::ReadOnly,
+                "the remote shows a shared folder, which cannot be changed; write to a remote without `shared_folder`",
             ),
             Kind::Name => (Reason::InvalidPath, "1Fichier refuses the name"),
             Kind::Corrupt => (
@@ -341,8 +387,10 @@ mod tests {
             (
                 403,
                 "Invalid password. Resource not allowed #2",
-                Kind::Password,
+                Kind::WrongPassword,
             ),
+            (403, "Your requests are too fast", Kind::Flood),
+            (403, "IP Locked. Will be unlocked within 1h", Kind::Banned),
             (403, "Owner locked #620", Kind::Access),
             (
                 403,
@@ -357,6 +405,11 @@ mod tests {
             (
                 403,
                 "You use professional equipment, must have CDN credits",
+                Kind::ProfessionalAddress,
+            ),
+            (
+                403,
+                "Premium downloads are for residential lines only, or use CDN credits #913",
                 Kind::ProfessionalAddress,
             ),
             (200, "No file has been renamed #312", Kind::NoChange),

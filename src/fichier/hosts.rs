@@ -76,6 +76,19 @@ impl Hosts {
         url
     }
 
+    /// The page of a shared folder: on the website, which an emulator serves
+    /// beside its API.
+    pub(crate) fn shared_folder(&self, id: &str) -> Url {
+        let mut url = self.api.clone();
+        if !self.loopback && url.set_host(Some(DOMAIN)).is_err() {
+            // A host name can always be set in an https URL.
+            tracing::error!("the URL of a shared folder cannot be made");
+        }
+        url.set_path(&format!("/dir/{id}"));
+        url.set_query(Some("json=1"));
+        url
+    }
+
     fn check(&self, endpoint: &'static str, url: Url) -> Result<Url, Error> {
         let allowed = (url.scheme() == "https" && in_domain(&url))
             || (self.loopback && url.scheme() == "http" && is_loopback(&url));
@@ -158,6 +171,10 @@ mod tests {
             hosts.node("x", "up2.1fichier.com").unwrap().as_str(),
             "https://up2.1fichier.com/"
         );
+        assert_eq!(
+            hosts.shared_folder("Ab1").as_str(),
+            "https://1fichier.com/dir/Ab1?json=1"
+        );
         for bad in [
             "evil.example",
             "1fichier.com.evil.example",
@@ -176,6 +193,10 @@ mod tests {
     #[test]
     fn loopback_api_allows_loopback_nodes() {
         let hosts = Hosts::new("http://127.0.0.1:8080/v1/").unwrap();
+        assert_eq!(
+            hosts.shared_folder("Ab1").as_str(),
+            "http://127.0.0.1:8080/dir/Ab1?json=1"
+        );
         assert_eq!(
             hosts.node("x", "127.0.0.1:8081").unwrap().as_str(),
             "http://127.0.0.1:8081/"

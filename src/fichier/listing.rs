@@ -13,7 +13,7 @@ use super::{Client, Repeat, time};
 impl Client {
     /// How long until the folder may be listed again.
     pub fn listing_allowed_in(&self, folder: i64) -> Duration {
-        self.budget.listing_allowed_in(folder)
+        self.budget.allowed_in(Rule::Listing(folder))
     }
 
     /// Folders and files of a folder, in one call where 1Fichier does that and

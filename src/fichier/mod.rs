@@ -6,17 +6,22 @@ mod budget;
 mod download;
 mod error;
 mod folders;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hosts;
 mod lenient;
 mod listing;
 mod model;
+mod passwords;
 mod secret;
+mod shared;
 pub(crate) mod time;
+mod token;
 mod upload;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -29,10 +34,13 @@ pub use error::{Error, Kind};
 pub use hosts::Hosts;
 pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder, UserInfo};
 pub use secret::{ApiKey, Password};
+pub use shared::{ShareId, SharedFolder};
+pub use token::Access;
 pub use upload::{Emission, Node, Report};
 
 use budget::{Permit, Rule};
-use model::{Envelope, RawBatch, RawInfo, RawToken, RawUploadServer, RawUser};
+use model::{Envelope, RawBatch, RawInfo, RawUploadServer, RawUser};
+use passwords::Passwords;
 
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
@@ -78,18 +86,24 @@ impl From<Scope> for Turn {
     }
 }
 
-/// A client for one account.
-#[derive(Debug)]
+/// By endpoint, and whether it was asked with CDN credits: refusals that are of
+/// the account and not of one file.
+type Refusals = HashMap<(&'static str, bool), (Instant, Error)>;
+
+/// A client for one account. Its clones share all that 1Fichier counts.
+#[derive(Clone, Debug)]
 pub struct Client {
     hosts: Hosts,
     key: ApiKey,
     api: reqwest::Client,
     nodes: reqwest::Client,
-    budget: Budget,
+    budget: Arc<Budget>,
     /// `folder/ls` was seen to leave out the files.
-    lists_in_two: AtomicBool,
-    /// By endpoint: refusals that are of the account and not of one file.
-    refusals: Mutex<HashMap<&'static str, (Instant, Error)>>,
+    lists_in_two: Arc<AtomicBool>,
+    refusals: Arc<Mutex<Refusals>>,
+    passwords: Arc<Passwords>,
+    /// No call that changes anything is made.
+    read_only: bool,
 }
 
 impl Client {
@@ -125,14 +139,31 @@ impl Client {
                 .pool_max_idle_per_host(0)
                 .build()
                 .map_err(failed)?,
-            budget: Budget::new(limits),
-            lists_in_two: AtomicBool::new(false),
-            refusals: Mutex::default(),
+            budget: Arc::new(Budget::new(limits)),
+            lists_in_two: Arc::default(),
+            refusals: Arc::default(),
+            passwords: Arc::default(),
+            read_only: false,
         })
     }
 
-    /// The request budget, for display.
-    pub fn budget(&self) -> &Budget {
+    /// The same account, for somebody who must not change it: each call that
+    /// would is refused before it is made, whoever forgot to ask.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        Self {
+            read_only: true,
+            ..self.clone()
+        }
+    }
+
+    /// Tells one account from another without giving the key away.
+    pub fn fingerprint(&self) -> String {
+        self.key.fingerprint(&self.hosts)
+    }
+
+    /// The request budget.
+    pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
 
@@ -231,6 +262,8 @@ impl Client {
         match outcome {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == Kind::NotFound => Ok(false),
+            // What is refused is there ([API §7]).
+            Err(error) if error.is_about_password() || error.kind() == Kind::Access => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -253,22 +286,10 @@ impl Client {
         Ok(raw.into())
     }
 
-    /// A download URL, good for several reads within 5 minutes.
-    pub async fn download_token(&self, scope: Scope, url: &str) -> Result<reqwest::Url, Error> {
-        const ENDPOINT: &str = "download/get_token";
-        let body = json!({"url": url, "single": 0});
-        let raw: RawToken = self
-            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Safe)
-            .await?;
-        let token = raw.url.0.filter(|url| !url.is_empty()).ok_or_else(|| {
-            Error::new(ENDPOINT, Kind::Malformed, "1Fichier gave no download URL")
-        })?;
-        self.hosts.absolute(ENDPOINT, &token)
-    }
-
     /// A node for one upload.
     pub async fn upload_node(&self, scope: Scope) -> Result<Node, Error> {
         const ENDPOINT: &str = "upload/get_upload_server";
+        self.check_may_change(ENDPOINT)?;
         let raw: RawUploadServer = self
             .call(scope, Rule::Call, ENDPOINT, &Value::Null, Repeat::Safe)
             .await?;
@@ -298,15 +319,19 @@ impl Client {
         repeat: Repeat,
     ) -> Result<T, Error> {
         let Turn { scope, mut permit } = turn.into();
+        if repeat == Repeat::Unsafe {
+            self.check_may_change(endpoint)?;
+        }
+        let with_cdn = body.get("cdn").is_some();
         let mut attempt = 0;
         loop {
-            self.check_refusals(endpoint)?;
+            self.check_refusals(endpoint, with_cdn)?;
             let permit = match permit.take() {
                 Some(permit) => permit,
                 None => self.budget.acquire(scope, rule, endpoint).await?,
             };
             // While this waited, another call may have been refused for all.
-            self.check_refusals(endpoint)?;
+            self.check_refusals(endpoint, with_cdn)?;
             let outcome = self
                 .exchange(endpoint, body)
                 .await
@@ -318,8 +343,8 @@ impl Client {
                 Err(error) => error,
             };
             let refused = match error.kind() {
-                Kind::Credentials => Some(EVERY_CALL),
-                Kind::Plan | Kind::ProfessionalAddress => Some(endpoint),
+                Kind::Credentials => Some((EVERY_CALL, false)),
+                Kind::Plan | Kind::ProfessionalAddress => Some((endpoint, with_cdn)),
                 _ => None,
             };
             if let Some(refused) = refused {
@@ -341,14 +366,23 @@ impl Client {
         }
     }
 
-    fn refusals(&self) -> MutexGuard<'_, HashMap<&'static str, (Instant, Error)>> {
+    fn check_may_change(&self, endpoint: &'static str) -> Result<(), Error> {
+        if self.read_only {
+            let text = "nothing was sent to 1Fichier";
+            return Err(Error::new(endpoint, Kind::ReadOnly, text));
+        }
+        Ok(())
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check_refusals(&self, endpoint: &'static str) -> Result<(), Error> {
+    fn check_refusals(&self, endpoint: &'static str, with_cdn: bool) -> Result<(), Error> {
         let mut refusals = self.refusals();
         refusals.retain(|_, (at, _)| at.elapsed() < REFUSAL_MEMORY);
-        match refusals.get(EVERY_CALL).or_else(|| refusals.get(endpoint)) {
+        let of_all = refusals.get(&(EVERY_CALL, false));
+        match of_all.or_else(|| refusals.get(&(endpoint, with_cdn))) {
             Some((_, error)) => Err(error.clone()),
             None => Ok(()),
         }
@@ -369,25 +403,32 @@ impl Client {
             .map_err(|error| Error::transport(endpoint, error))?;
         let status = response.status().as_u16();
         let answer = read_limited(endpoint, response, MAX_ANSWER).await?;
-        let envelope: Result<Envelope, _> = serde_json::from_slice(&answer);
-        match envelope {
-            Ok(envelope) if envelope.is_refusal() || !(200..300).contains(&status) => {
-                Err(Error::refusal(
-                    endpoint,
-                    status,
-                    envelope.message.0.as_deref().unwrap_or_default(),
-                ))
-            }
-            Ok(_) => Ok(answer),
-            // Perhaps JSON that can be mended, perhaps a page for people.
-            Err(_) => match Error::refusal(endpoint, status, &page_text(&answer)) {
-                error if matches!(error.kind(), Kind::Flood | Kind::Banned | Kind::Server) => {
-                    Err(error)
-                }
-                error if status == 401 => Err(error),
-                _ => Ok(answer),
-            },
+        accept(endpoint, status, &answer)?;
+        Ok(answer)
+    }
+}
+
+/// Whether an answer is one, and no refusal: the status alone does not tell
+/// ([API §1]).
+fn accept(endpoint: &'static str, status: u16, answer: &[u8]) -> Result<(), Error> {
+    let envelope: Result<Envelope, _> = serde_json::from_slice(answer);
+    match envelope {
+        Ok(envelope) if envelope.is_refusal() || !(200..300).contains(&status) => {
+            Err(Error::refusal(
+                endpoint,
+                status,
+                envelope.message.0.as_deref().unwrap_or_default(),
+            ))
         }
+        Ok(_) => Ok(()),
+        // Perhaps JSON that can be mended, perhaps a page for people.
+        Err(_) => match Error::refusal(endpoint, status, &page_text(answer)) {
+            error if matches!(error.kind(), Kind::Flood | Kind::Banned | Kind::Server) => {
+                Err(error)
+            }
+            error if status == 401 => Err(error),
+            _ => Ok(()),
+        },
     }
 }
 
@@ -462,4 +503,42 @@ fn pause_before_repeat(error: &Error, attempt: u32, repeat: Repeat) -> Option<Du
 fn backoff(attempt: u32) -> Duration {
     let base = Duration::from_millis(500) * 4_u32.pow(attempt.saturating_sub(1).min(3));
     base.mul_f64(fastrand::f64().mul_add(0.25, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_only_client_makes_no_call_that_changes_anything() {
+        // Nobody listens there: what is sent fails in another way.
+        let hosts = Hosts::new("http://127.0.0.1:1/v1").unwrap();
+        let key = ApiKey::new("key").unwrap();
+        let client = Client::new(hosts, key, Limits::none()).unwrap();
+        let client = client.read_only();
+        let scope = Scope::new(Priority::Read);
+        let urls = ["https://1fichier.com/?abcde".to_owned()];
+        let url = urls[0].as_str();
+        let password = Password::new(["secret".to_owned()]);
+        let refused = |kind: Kind, what: &str| assert_eq!(kind, Kind::ReadOnly, "{what}");
+        macro_rules! refused {
+            ($call:expr) => {
+                refused(
+                    $call.await.map(|_| ()).unwrap_err().kind(),
+                    stringify!($call),
+                )
+            };
+        }
+        refused!(client.make_folder(scope, ROOT, "x"));
+        refused!(client.remove_folder(scope, 7));
+        refused!(client.move_folder(scope, 7, 8, None));
+        refused!(client.remove_files(scope, &urls));
+        refused!(client.move_files(scope, &urls, 7, None));
+        refused!(client.copy_files(scope, &urls, 7, None));
+        refused!(client.copy_protected(scope, url, 7, None, &password));
+        refused!(client.rename_file(scope, url, "x"));
+        refused!(client.upload_node(scope));
+        let error: crate::error::Error = client.remove_folder(scope, 7).await.unwrap_err().into();
+        assert_eq!(error.reason(), crate::error::Reason::ReadOnly);
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Hosts;
+use super::{Hosts, ShareId};
 
 /// The secret that names the account. Never shown.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -35,15 +35,30 @@ impl ApiKey {
     }
 
     /// Tells one account from another without giving the key away.
-    pub fn fingerprint(&self, hosts: &Hosts) -> String {
-        use sha2::Digest;
-        let digest = sha2::Sha256::digest(format!("pluton-fichier {} {}", hosts.api(""), self.0));
-        digest
-            .iter()
-            .take(12)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+    pub(super) fn fingerprint(&self, hosts: &Hosts) -> String {
+        fingerprint(&format!("pluton-fichier {} {}", hosts.api(""), self.0))
     }
+
+    /// Tells one public folder from another, as it is seen with a password: what
+    /// was listed with the right one is not for a remote with a wrong one.
+    pub(super) fn share_fingerprint(
+        &self,
+        hosts: &Hosts,
+        id: &ShareId,
+        password: Option<&Password>,
+    ) -> String {
+        fingerprint(&format!(
+            "pluton-fichier {} {} {:?}",
+            hosts.shared_folder(id.as_str()),
+            self.0,
+            password.map(Password::candidates)
+        ))
+    }
+}
+
+fn fingerprint(text: &str) -> String {
+    use sha2::Digest;
+    crate::checksum::hex(&sha2::Sha256::digest(text)[..12])
 }
 
 impl fmt::Debug for ApiKey {

@@ -25,6 +25,15 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     )
 }
 
+/// A moment as a listing will tell it, by its date: in the second pass of the
+/// hour that is repeated in October it will be the first. What is stored from
+/// here gets this time at once, so that it is the newest, or not, before and
+/// after the first listing alike.
+pub(crate) fn as_listed(seconds: i64) -> i64 {
+    let text = format(local(seconds));
+    text.as_deref().and_then(parse).unwrap_or(seconds)
+}
+
 /// What French clocks show at a moment, as seconds since 1970-01-01 00:00:00
 /// of theirs. In this form listings by date windows reckon: it has one value
 /// for each date that 1Fichier can write.
@@ -72,6 +81,8 @@ pub(crate) fn odd_hour(local: i64) -> Option<OddHour> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -105,5 +116,44 @@ mod tests {
         assert_eq!(odd_hour(before), None);
         assert!(!odd_hour(before + 1).unwrap().twice);
         assert_eq!(odd_hour(before + 1 + 3_600), None);
+    }
+
+    /// The last Sundays of March and October at 01:00 UTC, when French clocks
+    /// change.
+    fn change(year: i16, month: i8) -> i64 {
+        let first = jiff::civil::date(year, month, 1);
+        let sunday = first.nth_weekday_of_month(-1, jiff::civil::Weekday::Sunday);
+        let moment = TimeZone::UTC.to_timestamp(sunday.unwrap().at(1, 0, 0, 0));
+        moment.unwrap().as_second()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Around both changes of the year, what is stored from here sorts
+        /// among what listings show as its date says, and stays there.
+        #[test]
+        fn times_are_stable_around_the_changes(
+            year in 2000_i16..2037,
+            autumn in any::<bool>(),
+            offsets in proptest::array::uniform2(-10_000_i64..10_000),
+        ) {
+            let moment = change(year, if autumn { 10 } else { 3 });
+            let [left, right] = offsets.map(|offset| moment + offset);
+            for seconds in [left, right] {
+                let own = as_listed(seconds);
+                let text = format(local(seconds)).unwrap();
+                prop_assert_eq!(parse(&text), Some(own), "the listing shows {}", text);
+                prop_assert_eq!(as_listed(own), own);
+                prop_assert_eq!(local(own), local(seconds));
+                let second_pass = autumn && (moment..moment + 3_600).contains(&seconds);
+                prop_assert_eq!(seconds - own, if second_pass { 3_600 } else { 0 });
+            }
+            prop_assert_eq!(
+                as_listed(left).cmp(&as_listed(right)),
+                format(local(left)).cmp(&format(local(right))),
+                "newer is what has the later date"
+            );
+        }
     }
 }

@@ -213,7 +213,7 @@ async fn stalled(sent: &AtomicU64, complete: u64) -> Error {
 
 /// The reason on a refusal page: the first `<div class="bloc2">` that is not
 /// empty ([API §4.4]).
-fn refusal_in(page: &[u8]) -> Option<String> {
+pub(super) fn refusal_in(page: &[u8]) -> Option<String> {
     let page = String::from_utf8_lossy(page);
     let mut rest = &*page;
     while let Some(at) = rest.find("class=\"bloc2\"") {

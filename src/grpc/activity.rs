@@ -1,51 +1,65 @@
 //! What the server is doing, as messages.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::convert;
-use crate::backend::AccountActivity;
+use crate::backend::{Activity, BudgetActivity};
 use crate::proto;
 use crate::transfer::{Direction, TransferView};
 
-pub(super) fn response(
-    accounts: Vec<AccountActivity>,
-    now: SystemTime,
-) -> proto::GetActivityResponse {
-    let mut response = proto::GetActivityResponse::default();
+pub(super) fn response(activity: Activity, now: SystemTime) -> proto::GetActivityResponse {
     let mut catalog = proto::CatalogActivity::default();
-    for account in accounts {
-        catalog.directories += convert::to_i64(account.catalog.folders);
-        catalog.entries += convert::to_i64(account.catalog.entries);
-        catalog.hits += convert::to_i64(account.catalog.hits);
-        catalog.misses += convert::to_i64(account.catalog.misses);
-        if let Some(problem) = account.catalog.problem {
+    for known in activity.catalogs {
+        catalog.directories += convert::to_i64(known.folders);
+        catalog.entries += convert::to_i64(known.entries);
+        catalog.hits += convert::to_i64(known.hits);
+        catalog.misses += convert::to_i64(known.misses);
+        if let Some(problem) = known.problem {
             catalog.persistence_problem = problem;
         }
-        response
-            .transfers
-            .extend(account.transfers.into_iter().map(transfer));
-        let counts = |counts: std::collections::BTreeMap<&'static str, u64>| {
-            counts
-                .into_iter()
-                .map(|(name, count)| (name.to_owned(), convert::to_i64(count)))
-                .collect()
-        };
-        let (locked_until, lock_reason) = match account.budget.locked {
-            Some((remaining, reason)) => (Some(convert::time(now + remaining)), reason),
-            None => (None, String::new()),
-        };
-        response.budgets.push(proto::Budget {
-            remotes: account.remotes.iter().map(ToString::to_string).collect(),
-            requests_per_second: account.budget.calls_per_second,
-            calls_last_minute: counts(account.budget.calls_last_minute),
-            locked_until,
-            lock_reason,
-            queued_calls: counts(account.budget.queued),
-            floods: convert::to_i64(account.budget.floods),
-        });
     }
-    response.catalog = Some(catalog);
-    response
+    proto::GetActivityResponse {
+        budgets: activity
+            .budgets
+            .into_iter()
+            .map(|known| budget(known, now))
+            .collect(),
+        transfers: activity.transfers.into_iter().map(transfer).collect(),
+        catalog: Some(catalog),
+    }
+}
+
+fn budget(known: BudgetActivity, now: SystemTime) -> proto::Budget {
+    let BudgetActivity {
+        remotes,
+        website,
+        activity,
+    } = known;
+    let counts = |counts: BTreeMap<&'static str, u64>| {
+        counts
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), convert::to_i64(count)))
+            .collect()
+    };
+    let (locked_until, lock_reason) = match activity.locked {
+        Some((remaining, reason)) => (Some(convert::time(now + remaining)), reason),
+        None => (None, String::new()),
+    };
+    proto::Budget {
+        remotes: remotes.iter().map(ToString::to_string).collect(),
+        requests_per_second: activity.calls_per_second,
+        calls_last_minute: counts(activity.calls_last_minute),
+        locked_until,
+        lock_reason,
+        queued_calls: counts(activity.queued),
+        floods: convert::to_i64(activity.floods),
+        scope: match website {
+            true => proto::BudgetScope::Website,
+            false => proto::BudgetScope::Api,
+        }
+        .into(),
+    }
 }
 
 fn transfer(view: TransferView) -> proto::Transfer {

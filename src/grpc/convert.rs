@@ -208,18 +208,21 @@ pub(super) fn connection_check(check: Check) -> proto::ConnectionCheck {
 
 pub(super) fn remote_info(remote: &backend::Remote) -> proto::RemoteInfo {
     use proto::Capability as Can;
-    proto::RemoteInfo {
-        name: remote.name().to_owned(),
-        provider: "fichier".to_owned(),
-        capabilities: [
-            Can::About,
-            Can::List,
-            Can::ListRecursive,
-            Can::Stat,
+    let read_only = remote.is_read_only();
+    let mut capabilities = vec![
+        Can::About,
+        Can::List,
+        Can::ListRecursive,
+        Can::Stat,
+        Can::HashByDownload,
+        Can::Get,
+        Can::GetRanges,
+        Can::Refresh,
+        Can::Activity,
+    ];
+    if !read_only {
+        capabilities.extend([
             Can::Hash,
-            Can::HashByDownload,
-            Can::Get,
-            Can::GetRanges,
             Can::Put,
             Can::PutUnknownSize,
             Can::KeepBoth,
@@ -230,12 +233,29 @@ pub(super) fn remote_info(remote: &backend::Remote) -> proto::RemoteInfo {
             Can::Copy,
             Can::Move,
             Can::MoveDir,
-            Can::Refresh,
-            Can::Activity,
-        ]
-        .map(i32::from)
-        .to_vec(),
-        stored_hashes: vec![proto::HashAlgorithm::Whirlpool.into()],
+        ]);
+    }
+    capabilities.sort_unstable();
+    // 1Fichier tells no checksums of shared folders.
+    let (stored, recorded) = match read_only {
+        true => (None, Vec::new()),
+        false => (
+            Some(Algorithm::Whirlpool),
+            remote.recorded_hashes().collect(),
+        ),
+    };
+    let hashes = |algorithms: &[Algorithm]| {
+        let hashes = algorithms
+            .iter()
+            .map(|algorithm| proto::HashAlgorithm::from(*algorithm));
+        hashes.map(i32::from).collect()
+    };
+    proto::RemoteInfo {
+        name: remote.name().to_owned(),
+        provider: "fichier".to_owned(),
+        capabilities: capabilities.into_iter().map(i32::from).collect(),
+        stored_hashes: hashes(stored.as_slice()),
+        recorded_hashes: hashes(&recorded),
         limits: Some(proto::Limits {
             max_file_bytes: to_i64(MAX_FILE_BYTES),
             max_name_bytes: MAX_NAME_BYTES as i32,
@@ -247,10 +267,11 @@ pub(super) fn remote_info(remote: &backend::Remote) -> proto::RemoteInfo {
         }),
         traits: Some(proto::Traits {
             duplicate_entries: true,
-            empty_directories: true,
+            empty_directories: !read_only,
             empty_files: false,
             case_insensitive: false,
             modify_times: false,
+            read_only,
         }),
     }
 }

@@ -61,8 +61,21 @@ fn exceeded() -> Status {
     )
 }
 
+/// How long an operation may take that needs no call: what is known is told
+/// while the account is locked, too.
+const KNOWN: Duration = Duration::from_millis(500);
+
+/// Ends when the account is locked for longer than the caller waits.
+async fn locked_out(scope: Scope, remote: &Remote) -> Error {
+    let left = scope
+        .deadline
+        .map(|deadline| deadline.saturating_duration_since(Instant::now()) / 2);
+    tokio::time::sleep(left.unwrap_or(KNOWN).min(KNOWN)).await;
+    remote.locked_out(scope).await
+}
+
 /// Runs an operation until the caller's deadline. A lock of the account that
-/// lasts longer is told at once.
+/// lasts longer is told soon.
 pub(super) async fn within<T>(
     scope: Scope,
     remote: &Remote,
@@ -71,7 +84,7 @@ pub(super) async fn within<T>(
     tokio::select! {
         biased;
         result = work => result.map_err(|error| status(&error)),
-        error = remote.locked_out(scope) => Err(status(&error)),
+        error = locked_out(scope, remote) => Err(status(&error)),
         () = expired(scope) => Err(exceeded()),
     }
 }

@@ -11,4 +11,6 @@ mod put_stream;
 mod service;
 mod status;
 
+#[cfg(fuzzing)]
+pub use list_stream::fuzz_token;
 pub use service::StorageService;

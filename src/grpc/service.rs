@@ -39,6 +39,12 @@ impl StorageService {
     fn remote(&self, name: &str) -> Result<&Remote, Status> {
         self.remotes.get(name).map_err(|error| status(&error))
     }
+
+    fn writable(&self, name: &str) -> Result<&Remote, Status> {
+        let remote = self.remote(name)?;
+        remote.check_writable().map_err(|error| status(&error))?;
+        Ok(remote)
+    }
 }
 
 fn path(text: &str) -> Result<RemotePath, Status> {
@@ -239,10 +245,8 @@ impl StorageBackend for StorageService {
             }
             results.push(result);
         }
-        let outcomes = within(scope, remote, async {
-            Ok(remote.delete(scope, &targets, request.allow_missing).await)
-        })
-        .await?;
+        let work = remote.delete(scope, &targets, request.allow_missing);
+        let outcomes = within(scope, remote, work).await?;
         for (place, outcome) in places.into_iter().zip(outcomes) {
             results[place].failure = outcome.err().as_ref().map(failure);
         }
@@ -361,13 +365,21 @@ impl StorageBackend for StorageService {
         }))
     }
 
-    async fn public_link(&self, _: Request<PublicLinkRequest>) -> Answer<PublicLinkResponse> {
+    async fn public_link(&self, request: Request<PublicLinkRequest>) -> Answer<PublicLinkResponse> {
+        let request = request.get_ref();
+        if request.revoke || !request.password.is_empty() {
+            self.writable(&request.remote)?;
+        }
         missing(Capability::PublicLink)
     }
 
     type DedupeStream = Messages<DedupeResponse>;
 
-    async fn dedupe(&self, _: Request<DedupeRequest>) -> Answer<Self::DedupeStream> {
+    async fn dedupe(&self, request: Request<DedupeRequest>) -> Answer<Self::DedupeStream> {
+        let request = request.get_ref();
+        if !matches!(request.mode(), DedupeMode::Unspecified | DedupeMode::Report) {
+            self.writable(&request.remote)?;
+        }
         missing(Capability::Dedupe)
     }
 

@@ -6,7 +6,6 @@ mod listen;
 mod state_dir;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +17,11 @@ use tonic::transport::Server as Tonic;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::backend::{Account, AccountSettings, Remote, RemoteOptions, Remotes};
+use crate::backend::{Account, AccountSettings, Login, Remote, RemoteOptions, Remotes, Share};
 use crate::catalog;
 use crate::config::{Config, Upstream};
 use crate::emulator::{self, Emulator};
-use crate::fichier::{ApiKey, Hosts};
+use crate::fichier::{Access, ApiKey, Budget, Hosts, Password, ShareId};
 use crate::grpc::StorageService;
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
@@ -208,7 +207,11 @@ impl Server {
     }
 }
 
-/// The remotes; those with the same key share one account.
+/// A tree: an account's own, or a public folder as it is seen with a password.
+type Tree = (ApiKey, Option<(ShareId, Option<Password>)>);
+
+/// The remotes; those with the same key share one login, and those of one tree
+/// share its account.
 fn open_remotes(
     config: &Config,
     hosts: &Hosts,
@@ -216,36 +219,65 @@ fn open_remotes(
     tasks: &TaskTracker,
 ) -> Result<Remotes, String> {
     let spool = SpoolDir::new(state.spool(), config.spool_bytes);
-    let mut accounts: HashMap<ApiKey, Arc<Account>> = HashMap::new();
+    let settings = AccountSettings {
+        catalog: catalog::Settings {
+            freshness: config.freshness,
+            exclusive: config.exclusive,
+            ..catalog::Settings::default()
+        },
+        uploads: config.uploads.clone(),
+        record_hashes: config.record_hashes.clone(),
+        catalog_dir: state.catalog(),
+        clock: config.clock,
+    };
+    // The website counts by address, whatever the key.
+    let pages = Arc::new(Budget::new(config.limits.clone()));
+    let mut logins: HashMap<ApiKey, Arc<Login>> = HashMap::new();
+    let mut accounts: HashMap<Tree, Arc<Account>> = HashMap::new();
     let mut remotes = Vec::new();
     for remote in &config.remotes {
         let key = match &remote.key {
             Some(key) => key.clone(),
             None => ApiKey::new(emulator::DEMO_API_KEY)?,
         };
-        let account = match accounts.entry(key) {
-            Entry::Occupied(known) => Arc::clone(known.get()),
-            Entry::Vacant(place) => {
-                let settings = AccountSettings {
-                    hosts: hosts.clone(),
-                    key: place.key().clone(),
-                    limits: config.limits.clone(),
-                    catalog: catalog::Settings {
-                        freshness: config.freshness,
-                        exclusive: config.exclusive,
-                        ..catalog::Settings::default()
-                    },
-                    uploads: config.uploads.clone(),
-                    downloads: config.downloads,
-                    catalog_dir: state.catalog(),
-                    clock: config.clock,
-                };
-                let account = Account::open(settings, Arc::clone(&spool), tasks.clone())?;
-                Arc::clone(place.insert(account))
+        let login = match logins.get(&key) {
+            Some(login) => Arc::clone(login),
+            None => {
+                let limits = config.limits.clone();
+                let login = Login::new(hosts.clone(), key.clone(), limits, config.downloads)?;
+                logins.insert(key.clone(), Arc::clone(&login));
+                login
+            }
+        };
+        let folder = remote.shared_folder.as_deref();
+        let folder = folder.filter(|folder| !folder.trim().is_empty());
+        let share = folder.map(|folder| {
+            let id = ShareId::new(folder).map_err(|error| {
+                format!("shared_folder of the remote {:?}: {error}", remote.name)
+            })?;
+            Ok::<_, String>((id, remote.folder_password.clone()))
+        });
+        let tree = (key, share.transpose()?);
+        let account = match accounts.get(&tree) {
+            Some(account) => Arc::clone(account),
+            None => {
+                let share = tree.1.clone().map(|(id, password)| Share {
+                    id,
+                    password,
+                    pages: Arc::clone(&pages),
+                });
+                let (spool, tasks) = (Arc::clone(&spool), tasks.clone());
+                let account = Account::open(&login, share, settings.clone(), spool, tasks)?;
+                accounts.insert(tree, Arc::clone(&account));
+                account
             }
         };
         let options = RemoteOptions {
             encoding: remote.encoding,
+            access: Access {
+                password: remote.file_password.clone(),
+                cdn: remote.cdn,
+            },
         };
         remotes.push(Remote::new(&remote.name, account, options));
     }
@@ -255,10 +287,11 @@ fn open_remotes(
 async fn watch_catalog(remotes: Remotes, health: HealthReporter) {
     let mut known = None;
     loop {
-        let accounts = remotes.activity(None);
-        let healthy = accounts
+        let activity = remotes.activity(None);
+        let healthy = activity
+            .catalogs
             .iter()
-            .all(|account| account.catalog.problem.is_none());
+            .all(|catalog| catalog.problem.is_none());
         if known != Some(healthy) {
             let status = if healthy {
                 ServingStatus::Serving

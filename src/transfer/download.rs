@@ -12,12 +12,15 @@ use reqwest::Url;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::fichier::{Client, Download, Error, Kind, Scope};
+use crate::fichier::{Access, Client, Download, Error, Kind, Scope};
 
 /// A token may be used for 5 minutes; the margin is for clocks.
 const TOKEN_LIFE: Duration = Duration::from_secs(280);
 /// Tokens remembered at the most.
 const TOKENS: usize = 10_000;
+/// How long a file that was refused is not asked for again: repeated refusals
+/// lead to a ban ([API §1.1]).
+const REFUSAL_MEMORY: Duration = Duration::from_secs(300);
 /// Failures in a row, without a byte in between, before a read fails.
 const FAILURES: u32 = 5;
 /// New tokens in a row ([API §J26]).
@@ -25,13 +28,45 @@ const NEW_TOKENS: u32 = 2;
 
 type Flight = BoxFuture<'static, Result<Url, Error>>;
 
+/// A file, and how it is read: what one remote may read, another with another
+/// password may not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Its link.
+    pub file: String,
+    /// Password and credits.
+    pub access: Access,
+}
+
 /// Download URLs by file.
 #[derive(Debug, Default)]
 struct Tokens {
     /// With when they were issued.
-    known: HashMap<String, (Url, Instant)>,
+    known: HashMap<Target, (Url, Instant)>,
+    /// Those that were refused, and when.
+    refused: HashMap<Target, (Error, Instant)>,
     /// Those that are being asked for.
-    asked: HashMap<String, WeakShared<Flight>>,
+    asked: HashMap<Target, WeakShared<Flight>>,
+}
+
+impl Tokens {
+    /// Makes room for one more of each.
+    fn trim(&mut self) {
+        trim(&mut self.known, TOKEN_LIFE);
+        trim(&mut self.refused, REFUSAL_MEMORY);
+        if self.asked.len() >= TOKENS {
+            self.asked.retain(|_, asked| asked.upgrade().is_some());
+        }
+    }
+}
+
+fn trim<T>(known: &mut HashMap<Target, (T, Instant)>, life: Duration) {
+    if known.len() >= TOKENS {
+        known.retain(|_, (_, since)| since.elapsed() < life);
+    }
+    if known.len() >= TOKENS {
+        known.clear();
+    }
 }
 
 /// The downloads of one account.
@@ -59,20 +94,25 @@ impl Downloads {
     /// A token of the file. All that need one at the same time wait for one
     /// call and share its outcome: ten questions for a file that is gone would
     /// lead to a ban ([API §1.1]).
-    async fn token(self: &Arc<Self>, scope: Scope, file: &str) -> Result<Url, Error> {
+    async fn token(self: &Arc<Self>, scope: Scope, target: &Target) -> Result<Url, Error> {
         let flight = {
             let mut tokens = self.lock();
-            if let Some((token, issued)) = tokens.known.get(file)
+            if let Some((token, issued)) = tokens.known.get(target)
                 && issued.elapsed() < TOKEN_LIFE
             {
                 return Ok(token.clone());
             }
-            let asked = tokens.asked.get(file).and_then(WeakShared::upgrade);
+            if let Some((error, since)) = tokens.refused.get(target)
+                && since.elapsed() < REFUSAL_MEMORY
+            {
+                return Err(error.clone());
+            }
+            let asked = tokens.asked.get(target).and_then(WeakShared::upgrade);
             asked.unwrap_or_else(|| {
-                let ask = Arc::clone(self).ask(scope, file.to_owned());
+                let ask = Arc::clone(self).ask(scope, target.clone());
                 let flight = ask.boxed().shared();
                 if let Some(weak) = flight.downgrade() {
-                    tokens.asked.insert(file.to_owned(), weak);
+                    tokens.asked.insert(target.clone(), weak);
                 }
                 flight
             })
@@ -86,36 +126,41 @@ impl Downloads {
 
     /// Asks on behalf of all that wait. It has no deadline of its own: each
     /// caller stops waiting at its own.
-    async fn ask(self: Arc<Self>, scope: Scope, file: String) -> Result<Url, Error> {
+    async fn ask(self: Arc<Self>, scope: Scope, target: Target) -> Result<Url, Error> {
         let scope = Scope {
             deadline: None,
             ..scope
         };
         let issued = Instant::now();
-        let token = self.client.download_token(scope, &file).await;
+        let token = self
+            .client
+            .download_token(scope, &target.file, &target.access)
+            .await;
         let mut tokens = self.lock();
-        tokens.asked.remove(&file);
-        let token = token?;
-        if tokens.known.len() >= TOKENS {
-            tokens
-                .known
-                .retain(|_, (_, issued)| issued.elapsed() < TOKEN_LIFE);
-            if tokens.known.len() >= TOKENS {
-                tokens.known.clear();
+        tokens.asked.remove(&target);
+        tokens.trim();
+        match &token {
+            Ok(token) => {
+                tokens.refused.remove(&target);
+                tokens.known.insert(target, (token.clone(), issued));
             }
+            Err(error)
+                if error.is_about_password()
+                    || matches!(error.kind(), Kind::Access | Kind::NotFound) =>
+            {
+                let refused = (error.clone(), Instant::now());
+                tokens.refused.insert(target, refused);
+            }
+            Err(_) => {}
         }
-        if tokens.asked.len() >= TOKENS {
-            tokens.asked.retain(|_, asked| asked.upgrade().is_some());
-        }
-        tokens.known.insert(file, (token.clone(), issued));
-        Ok(token)
+        token
     }
 
     /// Forgets a token, unless another reader has a new one already.
-    fn forget(&self, file: &str, used: Option<&Url>) {
+    fn forget(&self, target: &Target, used: Option<&Url>) {
         let known = &mut self.lock().known;
-        if known.get(file).map(|(token, _)| token) == used {
-            known.remove(file);
+        if known.get(target).map(|(token, _)| token) == used {
+            known.remove(target);
         }
     }
 
@@ -124,7 +169,7 @@ impl Downloads {
     pub async fn read(
         self: &Arc<Self>,
         scope: Scope,
-        file: &str,
+        target: Target,
         offset: u64,
         length: u64,
         size: u64,
@@ -135,7 +180,7 @@ impl Downloads {
         Reader {
             downloads: Arc::clone(self),
             scope,
-            file: file.to_owned(),
+            target,
             at: offset,
             end: offset + length,
             size,
@@ -153,7 +198,7 @@ impl Downloads {
 pub struct Reader {
     downloads: Arc<Downloads>,
     scope: Scope,
-    file: String,
+    target: Target,
     at: u64,
     end: u64,
     size: u64,
@@ -197,7 +242,7 @@ impl Reader {
     }
 
     async fn connect(&mut self) -> Result<Download, Error> {
-        let token = self.downloads.token(self.scope, &self.file).await?;
+        let token = self.downloads.token(self.scope, &self.target).await?;
         self.token = Some(token.clone());
         self.downloads
             .client
@@ -208,7 +253,7 @@ impl Reader {
     async fn recover(&mut self, error: Error) -> Result<(), Error> {
         match error.kind() {
             Kind::Token => {
-                self.downloads.forget(&self.file, self.token.as_ref());
+                self.downloads.forget(&self.target, self.token.as_ref());
                 self.new_tokens += 1;
                 if self.new_tokens > NEW_TOKENS {
                     return Err(error);
@@ -221,7 +266,7 @@ impl Reader {
                 }
                 // The same URL first; it may have died with the connection.
                 if self.failures > 1 {
-                    self.downloads.forget(&self.file, self.token.as_ref());
+                    self.downloads.forget(&self.target, self.token.as_ref());
                 }
                 tokio::time::sleep(Duration::from_millis(200) * 3_u32.pow(self.failures - 1)).await;
             }

@@ -1,62 +1,14 @@
 //! Checksums, computed beside the transfer on blocking threads.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use digest::Digest;
 use tokio::task::JoinHandle;
 
-/// A checksum algorithm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Algorithm {
-    /// What 1Fichier stores ([API §C]).
-    Whirlpool,
-    /// SHA-256.
-    Sha256,
-    /// MD5.
-    Md5,
-    /// SHA-1.
-    Sha1,
-    /// BLAKE3, 32 bytes.
-    Blake3,
-    /// CRC-32C, big-endian.
-    Crc32c,
-}
-
-impl Algorithm {
-    /// Length of the value in hexadecimal digits.
-    pub fn hex_digits(self) -> usize {
-        match self {
-            Self::Whirlpool => 128,
-            Self::Sha256 | Self::Blake3 => 64,
-            Self::Md5 => 32,
-            Self::Sha1 => 40,
-            Self::Crc32c => 8,
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Whirlpool => "Whirlpool",
-            Self::Sha256 => "SHA-256",
-            Self::Md5 => "MD5",
-            Self::Sha1 => "SHA-1",
-            Self::Blake3 => "BLAKE3",
-            Self::Crc32c => "CRC-32C",
-        })
-    }
-}
-
-/// A checksum of a content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checksum {
-    /// How it was computed.
-    pub algorithm: Algorithm,
-    /// Lower-case hexadecimal digits.
-    pub hex: String,
-}
+use crate::checksum::{Algorithm, Algorithms, Checksum, hex};
 
 enum State {
     Whirlpool(Box<whirlpool::Whirlpool>),
@@ -105,24 +57,17 @@ impl State {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-/// Collect so much before a blocking thread is woken for it.
+/// Collect so much before blocking threads are woken for it.
 const BATCH: usize = 512 << 10;
+/// Less than this is not worth a second thread.
+const SMALL: usize = 64 << 10;
 
 /// Computes checksums of a content that arrives in pieces. Hashing runs beside
 /// the transfer, at most one batch behind, so that memory stays bounded.
 pub struct Hasher {
+    /// Whirlpool first.
     states: Vec<State>,
-    running: Option<JoinHandle<Vec<State>>>,
+    running: VecDeque<JoinHandle<Vec<State>>>,
     waiting: Vec<Bytes>,
     waiting_bytes: usize,
 }
@@ -136,12 +81,9 @@ impl fmt::Debug for Hasher {
 impl Hasher {
     /// For these algorithms; each once.
     pub fn new(algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        let mut algorithms: Vec<_> = algorithms.into_iter().collect();
-        algorithms.sort_unstable();
-        algorithms.dedup();
         Self {
-            states: algorithms.into_iter().map(State::new).collect(),
-            running: None,
+            states: Algorithms::new(algorithms).iter().map(State::new).collect(),
+            running: VecDeque::new(),
             waiting: Vec::new(),
             waiting_bytes: 0,
         }
@@ -157,30 +99,40 @@ impl Hasher {
     }
 
     async fn join(&mut self) {
-        if let Some(running) = &mut self.running {
+        while let Some(running) = self.running.front_mut() {
             // The closure cannot panic; and were the runtime to stop, the
-            // future around this is gone too. An empty state then yields no
-            // checksum, which never compares equal.
-            self.states = running.await.unwrap_or_default();
-            self.running = None;
+            // future around this is gone too. A state that is missing then
+            // yields no checksum, which never compares equal.
+            self.states.extend(running.await.unwrap_or_default());
+            self.running.pop_front();
         }
     }
 
     async fn flush(&mut self) {
         self.join().await;
-        let (mut states, batch) = (
-            std::mem::take(&mut self.states),
-            std::mem::take(&mut self.waiting),
-        );
-        self.waiting_bytes = 0;
-        self.running = Some(tokio::task::spawn_blocking(move || {
-            for data in batch {
-                for state in &mut states {
-                    state.update(&data);
-                }
+        let batch: Arc<[Bytes]> = std::mem::take(&mut self.waiting).into();
+        let bytes = std::mem::take(&mut self.waiting_bytes);
+        let mut states = std::mem::take(&mut self.states);
+        // Whirlpool takes longer than all others together: these run beside it.
+        let others = if bytes < SMALL {
+            Vec::new()
+        } else {
+            states.split_off(states.len().min(1))
+        };
+        for mut states in [states, others] {
+            if states.is_empty() {
+                continue;
             }
-            states
-        }));
+            let batch = Arc::clone(&batch);
+            self.running.push_back(tokio::task::spawn_blocking(move || {
+                for data in &*batch {
+                    for state in &mut states {
+                        state.update(data);
+                    }
+                }
+                states
+            }));
+        }
     }
 
     /// The checksums of all that was taken.
@@ -199,15 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn known_answers() {
-        let all = [
-            Algorithm::Whirlpool,
-            Algorithm::Sha256,
-            Algorithm::Md5,
-            Algorithm::Sha1,
-            Algorithm::Blake3,
-            Algorithm::Crc32c,
-        ];
-        let mut hasher = Hasher::new(all);
+        let mut hasher = Hasher::new(Algorithm::ALL);
         hasher.update(Bytes::from_static(b"Hello ")).await;
         hasher.update(Bytes::from_static(b"world\n")).await;
         let sums = hasher.finish().await;
@@ -245,12 +189,15 @@ mod tests {
                 .map(|n| (n * 31) as u8)
                 .collect::<Vec<_>>(),
         );
-        let mut whole = Hasher::new([Algorithm::Whirlpool]);
+        let mut whole = Hasher::new(Algorithm::ALL);
         whole.update(data.clone()).await;
-        let mut pieces = Hasher::new([Algorithm::Whirlpool]);
+        let mut pieces = Hasher::new(Algorithm::ALL);
         for piece in data.chunks(70_001) {
             pieces.update(data.slice_ref(piece)).await;
         }
-        assert_eq!(whole.finish().await, pieces.finish().await);
+        let sums = whole.finish().await;
+        assert_eq!(sums, pieces.finish().await);
+        let order: Vec<_> = sums.iter().map(|sum| sum.algorithm).collect();
+        assert_eq!(order, Algorithm::ALL);
     }
 }

@@ -9,9 +9,10 @@ mod spool;
 mod tracker;
 mod upload;
 
-pub use download::{Downloads, Reader};
+pub use crate::checksum::{Algorithm, Algorithms, Checksum};
+pub use download::{Downloads, Reader, Target};
 pub(crate) use gather::{Fit, Gather};
-pub use hasher::{Algorithm, Checksum, Hasher};
+pub use hasher::Hasher;
 pub use spool::{Spool, SpoolDir, Spooled};
 pub use tracker::{Direction, Progress, Tracker, TransferView};
 pub use upload::{Expected, Streaming, UploadLimits, Uploads};

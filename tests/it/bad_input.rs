@@ -326,10 +326,16 @@ async fn a_wrong_checksum_stores_nothing_and_a_right_one_does_no_harm() {
         "CHECKSUM_MISMATCH",
     )
     .await;
-    // A large file is not kept: what the commit asks for must be in the header too.
+    // A large file is not kept: what is not computed of every upload must be
+    // in the header too when the commit asks for it.
     let large = &CONTENT[..LARGE];
-    let late = committed(sized("a/f", LARGE as i64), large, vec![sha256(large)]);
-    expect_refusal(&world, late, "INVALID_FIELD").await;
+    let late = |sum| committed(sized("a/f", LARGE as i64), large, vec![sum]);
+    let sha1 = Checksum {
+        algorithm: HashAlgorithm::Sha1.into(),
+        hex: "0".repeat(40),
+    };
+    expect_refusal(&world, late(sha1), "INVALID_FIELD").await;
+    expect_refusal(&world, late(sha256(b"other")), "CHECKSUM_MISMATCH").await;
 
     for (size, known) in SIZES {
         let data = &CONTENT[..size];
@@ -343,6 +349,7 @@ async fn a_wrong_checksum_stores_nothing_and_a_right_one_does_no_harm() {
             .await
             .unwrap();
     }
+    send(&world.client, late(sha256(large))).await.unwrap();
     assert_eq!(world.stored_all(), ["a", "a/f"]);
 }
 

@@ -69,6 +69,7 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
         spool_bytes: 1 << 30,
         uploads: UploadLimits::default(),
         downloads: 16,
+        record_hashes: "sha256,md5".parse().unwrap(),
         limits: Limits::default(),
         shutdown_grace: Duration::from_secs(5),
     };
@@ -254,6 +255,105 @@ impl World {
     }
 }
 
+/// One of several remotes.
+pub struct On<'a> {
+    pub client: &'a Client,
+    pub remote: &'a str,
+}
+
+impl World {
+    pub fn on<'a>(&'a self, remote: &'a str) -> On<'a> {
+        On {
+            client: &self.client,
+            remote,
+        }
+    }
+}
+
+impl On<'_> {
+    pub async fn list_within(&self, path: &str, age: Option<u64>) -> Result<Vec<Entry>, Status> {
+        let request = ListRequest {
+            remote: self.remote.to_owned(),
+            path: path.to_owned(),
+            recursive: true,
+            max_staleness: age.map(|age| Duration::from_secs(age).try_into().unwrap()),
+            ..ListRequest::default()
+        };
+        let pages = list(self.client, request).await?;
+        Ok(pages.into_iter().flat_map(|page| page.entries).collect())
+    }
+
+    pub async fn list(&self, path: &str) -> Result<Vec<Entry>, Status> {
+        self.list_within(path, None).await
+    }
+
+    pub async fn names(&self) -> Vec<String> {
+        let entries = self.list("").await.unwrap();
+        entries.into_iter().map(|entry| entry.path).collect()
+    }
+
+    pub async fn stat(&self, path: &str) -> Result<Entry, Status> {
+        let request = StatRequest {
+            remote: self.remote.to_owned(),
+            path: path.to_owned(),
+            ..StatRequest::default()
+        };
+        let answer = self.client.clone().stat(request).await?;
+        Ok(answer.into_inner().entry.unwrap())
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Download, Status> {
+        let request = GetRequest {
+            remote: self.remote.to_owned(),
+            path: path.to_owned(),
+            ..GetRequest::default()
+        };
+        get(self.client, request).await
+    }
+
+    pub async fn put(&self, path: &str, content: &[u8]) -> Result<Entry, Status> {
+        let header = PutHeader {
+            remote: self.remote.to_owned(),
+            size: Some(content.len() as i64),
+            ..header(path)
+        };
+        put(self.client, header, content).await
+    }
+
+    pub async fn copy(&self, source: &str, destination: &str) -> Result<Entry, Status> {
+        let request = CopyRequest {
+            remote: self.remote.to_owned(),
+            source_path: source.to_owned(),
+            destination_path: destination.to_owned(),
+            ..CopyRequest::default()
+        };
+        let answer = self.client.clone().copy(request).await?;
+        Ok(answer.into_inner().entry.unwrap())
+    }
+
+    pub async fn hash(
+        &self,
+        path: &str,
+        algorithm: HashAlgorithm,
+        allow_download: bool,
+    ) -> Result<HashResponse, Status> {
+        let request = HashRequest {
+            remote: self.remote.to_owned(),
+            path: path.to_owned(),
+            algorithm: algorithm.into(),
+            allow_download,
+        };
+        Ok(self.client.clone().hash(request).await?.into_inner())
+    }
+
+    pub async fn about(&self) -> Result<AboutResponse, Status> {
+        let request = AboutRequest {
+            remote: self.remote.to_owned(),
+        };
+        Ok(self.client.clone().about(request).await?.into_inner())
+    }
+}
+
 pub fn header(path: &str) -> PutHeader {
     PutHeader {
         path: path.to_owned(),
@@ -415,6 +515,31 @@ pub fn content(size: usize) -> Vec<u8> {
             state as u8
         })
         .collect()
+}
+
+/// By algorithm: the checksums of an entry.
+pub fn sums(entry: &Entry) -> Vec<(HashAlgorithm, String)> {
+    entry
+        .checksums
+        .iter()
+        .map(|sum| (sum.algorithm(), sum.hex.clone()))
+        .collect()
+}
+
+/// A checksum of a content, by another implementation than the server's path
+/// to it.
+pub fn sum(algorithm: HashAlgorithm, data: &[u8]) -> (HashAlgorithm, String) {
+    use sha2::Digest;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let value = match algorithm {
+        HashAlgorithm::Sha256 => hex(&sha2::Sha256::digest(data)),
+        HashAlgorithm::Md5 => hex(&md5::Md5::digest(data)),
+        HashAlgorithm::Sha1 => hex(&sha1::Sha1::digest(data)),
+        HashAlgorithm::Blake3 => blake3::hash(data).to_hex().to_string(),
+        HashAlgorithm::Crc32c => format!("{:08x}", crc32c::crc32c(data)),
+        HashAlgorithm::Whirlpool | HashAlgorithm::Unspecified => whirlpool(data),
+    };
+    (algorithm, value)
 }
 
 pub fn whirlpool(data: &[u8]) -> String {

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod account;
 mod bad_input;
 mod batches;
 mod behind_our_back;
@@ -19,8 +20,11 @@ mod harness;
 mod large_folders;
 mod move_dir;
 mod operations;
+mod passwords;
 mod persistence;
 mod purge;
+mod recorded;
+mod shared_folders;
 mod streams;
 mod tokens;
 mod twins;

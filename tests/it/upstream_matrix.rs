@@ -57,6 +57,7 @@ pub(crate) fn switches() -> Vec<Switch> {
     switch!(json_on_upload: true);
     switch!(folder_ls_ignores_files: true);
     switch!(own_password_needed: false);
+    switch!(cdn_forced: false);
     all
 }
 

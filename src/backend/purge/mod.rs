@@ -68,6 +68,7 @@ impl Remote {
         path: &RemotePath,
         options: PurgeOptions,
     ) -> Result<Purge> {
+        self.check_writable()?;
         if path.is_root() && !options.allow_root {
             return Err(Error::invalid_path(
                 "",

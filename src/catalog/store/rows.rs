@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Remembered, Write};
+use super::{Remembered, Write, checksums};
 use crate::catalog::GRACE;
 use crate::catalog::content::{Content, FileRecord, FolderRecord, Whirlpool, shared_type};
 use crate::catalog::node::Change;
@@ -110,6 +110,9 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                 "INSERT OR REPLACE INTO facts VALUES (?1, ?2, ?3)",
                 &[name, &to_millis(*at), value],
             )?;
+        }
+        Write::Checksums { key, sums } => {
+            checksums::record(connection, key, sums, checksums::MOST)?;
         }
         Write::Barrier(_) => {}
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::catalog::content::{FileRecord, FolderRecord, Whirlpool, shared_type};
+use crate::checksum::Algorithm;
 
 fn file(name: &str) -> FileRecord {
     FileRecord {
@@ -140,6 +141,42 @@ async fn damage_that_is_met_while_reading_ends_the_trust() {
     drop(store);
     let store = Store::open(&path, "account").unwrap();
     assert_eq!(store.problem(), None, "the next start begins anew");
+}
+
+#[tokio::test]
+async fn a_database_of_the_layout_before_keeps_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    let store = Store::open(&path, "account").unwrap();
+    store.write(listing(1, vec![file("a"), file("b")]));
+    drop(store);
+    let connection = Connection::open(&path).unwrap();
+    let back = "DROP TABLE checksums; UPDATE meta SET value = 2 WHERE name = 'schema'";
+    connection.execute_batch(back).unwrap();
+    drop(connection);
+    for _ in 0..2 {
+        let store = Store::open(&path, "account").unwrap();
+        assert!(!store.was_set_aside());
+        let (content, _, _) = store.load(1).await.content.unwrap();
+        assert_eq!(content.len(), 3);
+        assert!(!store.has_checksums());
+    }
+    let store = Store::open(&path, "account").unwrap();
+    let sum = |algorithm: Algorithm| Checksum {
+        algorithm,
+        hex: "7".repeat(algorithm.hex_digits()),
+    };
+    let key = ContentKey::of_whirlpool(file("a").whirlpool.as_ref().unwrap(), 3);
+    let keys = || vec![key.clone(), ContentKey::of_link("none", 3)];
+    assert_eq!(store.checksums(keys()).await, None);
+    store.write(Write::Checksums {
+        key: key.clone(),
+        sums: vec![sum(Algorithm::Sha256)],
+    });
+    drop(store);
+    let store = Store::open(&path, "account").unwrap();
+    let recorded = vec![vec![sum(Algorithm::Sha256)], Vec::new()];
+    assert_eq!(store.checksums(keys()).await, Some(recorded));
 }
 
 #[tokio::test]

@@ -82,8 +82,22 @@ async fn who_may_download() {
             .await
             .contains("professional equipment, must have CDN")
     );
+    // Credits are used by force, or where they are asked for.
     rig.control
-        .set_account(0, |account| account.offer = Offer::Gold);
+        .set_account(0, |account| account.cdn_credits = 2.5);
+    rig.ok("download/get_token", json!({"url": url})).await;
+    rig.control.set_behaviour(|b| b.cdn_forced = false);
+    assert!(
+        message(json!({"url": url, "cdn": 0}))
+            .await
+            .contains("must have CDN")
+    );
+    rig.ok("download/get_token", json!({"url": url, "cdn": 1}))
+        .await;
+    rig.control.set_account(0, |account| {
+        account.cdn_credits = 0.0;
+        account.offer = Offer::Gold;
+    });
     rig.ok("download/get_token", json!({"url": url})).await;
 
     let acl = Acl {

@@ -245,6 +245,39 @@ async fn shared_folders_and_link_checks() {
         Reply::of(post.send().await.unwrap()).await.json()[0]["link"],
         url
     );
+    let sent = rig.control.last_requests();
+    assert_eq!(sent[sent.len() - 1].body, "json=1&pass=pass+word");
+    rig.control.set_behaviour(|b| b.stringify_numbers = true);
+    rig.control.set_file_password(&url, Some("secret"));
+    let post = || {
+        rig.http
+            .post(format!("{address}?json=1"))
+            .body("pass=pass+word")
+    };
+    let listing = Reply::of(post().send().await.unwrap()).await.json();
+    assert_eq!(listing[0]["size"], "1");
+    assert_eq!(listing[0]["password"], "1");
+    for (kind, status, word) in [
+        (
+            FaultKind::Page {
+                http: 200,
+                text: "Your requests are too fast".to_owned(),
+            },
+            200,
+            "too fast",
+        ),
+        (FaultKind::Redirect("/?c=DB".to_owned()), 302, "Moved"),
+    ] {
+        rig.control.inject(Fault {
+            endpoint: "dir".to_owned(),
+            skip: 0,
+            times: 1,
+            kind,
+        });
+        let reply = Reply::of(post().send().await.unwrap()).await;
+        assert_eq!(reply.status, status);
+        assert!(reply.text.contains(word), "{}", reply.text);
+    }
 
     let form = format!("links[]={url}&links%5B%5D=https%3A%2F%2F1fichier.com%2F%3Fgone&links[]=x");
     let check = rig

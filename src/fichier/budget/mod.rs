@@ -80,6 +80,9 @@ pub(crate) enum Rule {
     Listing(i64),
     /// A listing of sub-folders only, which the 30 seconds do not count for.
     Folders,
+    /// The page of this shared folder: as a listing, but no repeat is known to
+    /// be tolerated.
+    Page(i64),
     UserInfo,
 }
 
@@ -240,6 +243,11 @@ impl Budget {
             Err(error) => match error.kind() {
                 Kind::Flood => state.locked(permit, error, None, now),
                 Kind::Banned => state.locked(permit, error, Some(BAN_PAUSE), now),
+                Kind::NotSent if matches!(rule, Rule::Page(_)) => {
+                    if let Rule::Page(page) = rule {
+                        state.folders.remove(&page);
+                    }
+                }
                 Kind::Broken | Kind::Server | Kind::Malformed | Kind::NotSent => {
                     // One repeat is tolerated, a second one is a flood.
                     if let Rule::Listing(folder) = rule
@@ -316,12 +324,17 @@ impl Budget {
     /// Goes on with a lock that an earlier run met.
     pub fn restore_lock(&self, remaining: Duration, text: &str) {
         let now = Instant::now();
-        self.shared.lock().pause = Some(Pause {
-            since: now,
-            until: now + remaining.min(BAN_PAUSE),
-            kind: Kind::Flood,
-            text: text.to_owned(),
-        });
+        let until = now + remaining.min(BAN_PAUSE);
+        let mut state = self.shared.lock();
+        // Several catalogs may remember it; the latest word counts.
+        if state.pause.as_ref().is_none_or(|pause| pause.until < until) {
+            state.pause = Some(Pause {
+                since: now,
+                until,
+                kind: Kind::Flood,
+                text: text.to_owned(),
+            });
+        }
     }
 
     /// Wakes after each call.
@@ -369,13 +382,11 @@ impl Budget {
         }
     }
 
-    /// How long until a listing of the folder is allowed.
-    pub(crate) fn listing_allowed_in(&self, folder: i64) -> Duration {
+    /// How long until such a call is allowed, were it the only one.
+    pub(crate) fn allowed_in(&self, rule: Rule) -> Duration {
         let state = self.shared.lock();
         let now = Instant::now();
-        state
-            .allowed_at(Rule::Listing(folder), now)
-            .saturating_duration_since(now)
+        state.allowed_at(rule, now).saturating_duration_since(now)
     }
 }
 

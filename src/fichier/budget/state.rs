@@ -107,7 +107,7 @@ impl State {
         }
         match rule {
             Rule::Call => {}
-            Rule::Listing(folder) => {
+            Rule::Listing(folder) | Rule::Page(folder) => {
                 let last = self.folders.get(&folder).copied();
                 if let Some(last) = last.max(self.unknown_listings) {
                     at = at.max(last + self.limits.folder_listing);
@@ -173,7 +173,7 @@ impl State {
         self.minute.push_back((now, endpoint));
         match rule {
             Rule::Call => {}
-            Rule::Listing(folder) => {
+            Rule::Listing(folder) | Rule::Page(folder) => {
                 self.listed(folder, now);
             }
             Rule::Folders => self.listed_any(now),
