@@ -134,10 +134,13 @@ impl Error {
         self.edit(|inner| inner.metadata.push((key, value.into())))
     }
 
-    /// Adds to the text what else is to be known.
+    /// Says something more to people.
     #[must_use]
-    pub fn hint(self, text: &str) -> Self {
-        self.edit(|inner| inner.message = format!("{}; {text}", inner.message))
+    pub fn also(self, text: impl fmt::Display) -> Self {
+        self.edit(|inner| {
+            inner.message.push_str("; ");
+            inner.message.push_str(&text.to_string());
+        })
     }
 
     /// Says how long to wait before a repeat.

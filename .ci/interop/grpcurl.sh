@@ -213,6 +213,28 @@ call Dedupe '{"path": "", "recursive": true}'
 equal "what is left to resolve" "$(answer 'len(m)')" 0
 ok "Dedupe: told, foreseen, resolved"
 
+call MoveDir '{"sourcePath": "copies", "destinationPath": "archive/old copies"}'
+equal "the moved directory" "$(answer 'm[0]["entry"]["path"] + " " + m[0]["entry"]["type"]')" "archive/old copies ENTRY_TYPE_DIRECTORY"
+refused Stat '{"path": "copies"}' NotFound 5 FILE_NOT_FOUND
+call Get '{"path": "archive/old copies/two.bin"}'
+answer 'b"".join(base64.b64decode(x["chunk"]["data"]) for x in m if "chunk" in x)' | cmp - "$file" \
+    || fail "Get does not give what moved with its directory"
+refused MoveDir '{"sourcePath": "archive", "destinationPath": "letters"}' AlreadyExists 6 ENTRY_EXISTS
+refused MoveDir '{"sourcePath": "archive", "destinationPath": "archive/new/archive"}' InvalidArgument 3 INVALID_PATH
+ok "MoveDir"
+
+# purged: what the last answer of Purge says.
+purged() { answer '" ".join(str(m[-1].get(x, 0)) for x in ["removedFiles", "removedDirectories", "done"])'; }
+call Purge '{"path": "archive", "validateOnly": true}'
+equal "what would be purged" "$(purged)" "1 2 True"
+call Stat '{"path": "archive/old copies/two.bin"}'
+call Purge '{"path": "archive"}'
+equal "what was purged" "$(purged)" "1 2 True"
+refused Stat '{"path": "archive"}' NotFound 5 FILE_NOT_FOUND
+refused Purge '{"path": "archive"}' NotFound 5 DIRECTORY_NOT_FOUND
+refused Purge '{}' InvalidArgument 3 INVALID_PATH
+ok "Purge"
+
 call Refresh '{"recursive": true}'
 equal "something was forgotten" "$(answer 'int(m[0]["droppedDirectories"]) > 0')" True
 call GetActivity ""
@@ -248,7 +270,7 @@ ok "Delete"
 
 # What the server says that it cannot do, it refuses. What it says that it can
 # do needs a check above.
-declare -A needs=([Purge]=PURGE [MoveDir]=MOVE_DIR [PublicLink]=PUBLIC_LINK [Dedupe]=DEDUPE)
+declare -A needs=([PublicLink]=PUBLIC_LINK [Dedupe]=DEDUPE)
 for method in $methods; do
     [[ " ${called[*]} " != *" $method "* ]] || continue
     capability=${needs[$method]:-}

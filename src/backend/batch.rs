@@ -10,7 +10,9 @@ use futures::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::landing::Landings;
 use crate::catalog::Catalog;
 use crate::error::Reason;
 use crate::fichier::{BATCH, Batch, Client, Error, Kind, Priority, ROOT, Scope, Turn};
@@ -83,19 +85,29 @@ pub(super) struct Batches {
     client: Arc<Client>,
     catalog: Arc<Catalog>,
     waiting: Gather<Change, Item>,
+    landings: Landings,
+    tasks: TaskTracker,
 }
 
 impl Batches {
-    pub(super) fn new(client: Arc<Client>, catalog: Arc<Catalog>) -> Arc<Self> {
+    pub(super) fn new(
+        client: Arc<Client>,
+        catalog: Arc<Catalog>,
+        landings: Landings,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
         Arc::new(Self {
             client,
             catalog,
             waiting: Gather::default(),
+            landings,
+            tasks,
         })
     }
 
     /// Does one thing to files; one result for each, in order: the URL that
-    /// the file (or its copy) has now. NotFound tells that it was gone.
+    /// the file (or its copy) has now. NotFound tells that it was gone. Removed
+    /// files leave the catalog even if the caller does not wait.
     pub(super) async fn run(
         self: &Arc<Self>,
         scope: Scope,
@@ -169,7 +181,8 @@ impl Batches {
             match turn {
                 _ if batch.is_empty() => {}
                 Ok(turn) => {
-                    tokio::spawn(Arc::clone(&self).settle(change, batch, turn));
+                    self.tasks
+                        .spawn(Arc::clone(&self).settle(change, batch, turn));
                 }
                 Err(error) => {
                     for item in batch {
@@ -189,17 +202,27 @@ impl Batches {
 
     async fn settle(self: Arc<Self>, change: Change, items: Vec<Item>, turn: Turn) {
         // One file may have been asked for several times.
-        let mut waiting: HashMap<String, Vec<oneshot::Sender<Outcome>>> = HashMap::new();
+        let mut waiting: HashMap<String, (i64, Vec<oneshot::Sender<Outcome>>)> = HashMap::new();
         let mut targets = Vec::new();
         for Item { target, outcome } in items {
-            let senders = waiting.entry(target.url.clone()).or_default();
+            let (_, senders) = waiting
+                .entry(target.url.clone())
+                .or_insert((target.folder, Vec::new()));
             senders.push(outcome);
             if senders.len() == 1 {
                 targets.push(target);
             }
         }
         let tell = |url: String, outcome: Outcome| {
-            for sender in waiting.remove(&url).unwrap_or_default() {
+            let Some((folder, senders)) = waiting.remove(&url) else {
+                return;
+            };
+            // Here and not by those who wait: they may have left.
+            if change == Change::Remove && is_gone(&outcome) {
+                self.catalog.file_removed(folder, &url);
+                self.landings.forget(folder, &url);
+            }
+            for sender in senders {
                 let _ = sender.send(outcome.clone());
             }
         };
@@ -428,6 +451,13 @@ fn is_vague(refusal: &Error) -> bool {
         refusal.kind(),
         Kind::NotFound | Kind::Refused | Kind::NoChange
     )
+}
+
+/// Whether a file that was to be removed is not there any more.
+fn is_gone(outcome: &Outcome) -> bool {
+    outcome
+        .as_ref()
+        .map_or_else(|error| error.kind() == Kind::NotFound, |_| true)
 }
 
 fn is_refusal(kind: Kind) -> bool {

@@ -116,7 +116,9 @@ impl Remote {
             self.check_writable()?;
         }
         let since = Instant::now();
-        let id = self.folder_id(scope, path, None).await?;
+        // Of several, those above are made one first.
+        let directory = self.directory(scope, path, None).await?;
+        let id = directory.only(path)?.folder.id;
         self.snapshot(scope, id, None).await.at_path(path)?;
         let (sender, groups) = mpsc::channel(AHEAD);
         let cancel = CancellationToken::new();

@@ -6,6 +6,7 @@ use super::batch::{Change, Target};
 use super::entry::etag;
 use super::path::RemotePath;
 use super::put::etag_mismatch;
+use super::twins::FileAt;
 use super::{AtPath, Remote};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
@@ -32,17 +33,17 @@ impl Remote {
     ) -> Result<Vec<Result<()>>> {
         self.check_writable()?;
         let mut results: Vec<Result<()>> = Vec::with_capacity(targets.len());
-        // By URL: the folder, and the targets that named the file.
-        let mut wanted: HashMap<String, (i64, Vec<usize>)> = HashMap::new();
+        // By URL: the targets that named the file.
+        let mut wanted: HashMap<String, Vec<usize>> = HashMap::new();
         let mut files = Vec::new();
         for (index, target) in targets.iter().enumerate() {
             results.push(match self.find_target(scope, target).await {
                 Ok((folder, url)) => {
                     let entry = wanted.entry(url.clone()).or_insert_with(|| {
                         files.push(Target { folder, url });
-                        (folder, Vec::new())
+                        Vec::new()
                     });
-                    entry.1.push(index);
+                    entry.push(index);
                     Ok(())
                 }
                 Err(error) if allow_missing && is_missing(&error) => Ok(()),
@@ -56,10 +57,9 @@ impl Remote {
             .run(scope, Change::Remove, &files)
             .await;
         for (file, outcome) in files.iter().zip(outcomes) {
-            let Some((folder, indices)) = wanted.get(&file.url) else {
+            let Some(indices) = wanted.get(&file.url) else {
                 continue;
             };
-            self.forget_removed(*folder, &file.url, &outcome);
             for index in indices {
                 let path = &targets[*index].path;
                 results[*index] = match &outcome {
@@ -77,48 +77,24 @@ impl Remote {
     }
 
     async fn find_target(&self, scope: Scope, target: &DeleteTarget) -> Result<(i64, String)> {
-        let (folder, files) = self.find_files(scope, &target.path, None).await?;
+        let files = self.find_files(scope, &target.path, None).await?;
         // The newest is the file; others of that path are not lost with it.
-        let file = &files[0];
+        let FileAt { folder, file } = &files[0];
         match &target.if_match {
             Some(wanted) if *wanted != etag(file) => Err(etag_mismatch(&target.path)),
-            _ => Ok((folder, file.url.to_string())),
+            _ => Ok((*folder, file.url.to_string())),
         }
     }
 
-    fn forget_removed(&self, folder: i64, url: &str, outcome: &Result<String, fichier::Error>) {
-        let gone = match outcome {
-            Ok(_) => true,
-            Err(error) => error.kind() == Kind::NotFound,
-        };
-        if gone {
-            self.account.catalog.file_removed(folder, url);
-        }
-    }
-
-    /// Removes files by folder and URL, and from the catalog. What is gone
-    /// already counts as removed.
-    pub(super) async fn remove_urls(
+    /// Removes files. What is gone already counts as removed.
+    pub(super) async fn remove_all(
         &self,
         scope: Scope,
-        folder: i64,
-        urls: &[String],
+        files: &[Target],
     ) -> Result<(), fichier::Error> {
-        let files: Vec<_> = urls
-            .iter()
-            .map(|url| Target {
-                folder,
-                url: url.clone(),
-            })
-            .collect();
-        let outcomes = self
-            .account
-            .batches
-            .run(scope, Change::Remove, &files)
-            .await;
+        let batches = &self.account.batches;
         let mut result = Ok(());
-        for (url, outcome) in urls.iter().zip(outcomes) {
-            self.forget_removed(folder, url, &outcome);
+        for outcome in batches.run(scope, Change::Remove, files).await {
             match outcome {
                 Err(error) if error.kind() != Kind::NotFound => result = Err(error),
                 _ => {}

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::{FileRecord, FolderRecord, Whirlpool};
-use crate::fichier::ROOT;
 use crate::transfer::{Algorithm, Checksum};
 
 use super::path::RemotePath;
+use super::twins::Directory;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,20 +42,14 @@ pub struct Entry {
 
 impl Entry {
     pub(super) fn root() -> Self {
-        Self::directory(
-            RemotePath::root(),
-            &FolderRecord {
-                id: ROOT,
-                name: "".into(),
-                time: None,
-                password: false,
-            },
-        )
+        Directory::root().entry(RemotePath::root())
     }
 
-    pub(super) fn directory(path: RemotePath, folder: &FolderRecord) -> Self {
+    /// `duplicates` folders share the path.
+    pub(super) fn directory(path: RemotePath, folder: &FolderRecord, duplicates: usize) -> Self {
         let mut attributes = BTreeMap::new();
         flag(&mut attributes, "password", folder.password);
+        several(&mut attributes, duplicates);
         Self {
             path,
             kind: EntryKind::Directory,
@@ -75,9 +69,7 @@ impl Entry {
         flag(&mut attributes, "password", file.password);
         flag(&mut attributes, "acl", file.acl);
         flag(&mut attributes, "cdn", file.cdn);
-        if duplicates > 1 {
-            attributes.insert("duplicates", duplicates.to_string());
-        }
+        several(&mut attributes, duplicates);
         let checksums = file
             .whirlpool
             .iter()
@@ -97,6 +89,19 @@ impl Entry {
             id: file.url.to_string(),
             attributes,
         }
+    }
+
+    /// Tells that a directory has the same path, if one has.
+    #[must_use]
+    pub(super) fn beside_directory(mut self, beside: bool) -> Self {
+        flag(&mut self.attributes, "directory", beside);
+        self
+    }
+}
+
+fn several(attributes: &mut BTreeMap<&'static str, String>, duplicates: usize) {
+    if duplicates > 1 {
+        attributes.insert("duplicates", duplicates.to_string());
     }
 }
 

@@ -25,6 +25,8 @@ const PENDING: usize = 10_000;
 
 #[derive(Debug, Default)]
 struct Folder {
+    /// Where it is, as far as those who write to it know.
+    path: Option<RemotePath>,
     /// When 1Fichier last showed that the folder exists.
     seen: Option<Instant>,
     /// What was stored since then.
@@ -34,30 +36,59 @@ struct Folder {
 }
 
 /// What is known of the folders that are written to.
-#[derive(Debug, Default)]
-pub(super) struct Landings(Mutex<HashMap<i64, Folder>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Landings(Arc<Mutex<HashMap<i64, Folder>>>);
 
 impl Landings {
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Folder>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// 1Fichier showed the folder at this moment.
-    pub(super) fn seen(&self, folder: i64, at: Instant) {
+    fn change(&self, folder: i64, change: impl FnOnce(&mut Folder)) {
         let mut folders = self.lock();
         if folders.len() > 10_000 {
             folders.retain(|_, folder| {
                 folder.scheduled || folder.seen.is_some_and(|at| at.elapsed() < TRUST)
             });
         }
-        let known = folders.entry(folder).or_default();
-        known.seen = known.seen.max(Some(at));
+        change(folders.entry(folder).or_default());
     }
 
-    /// A file leaves its folder on purpose.
+    /// 1Fichier showed the folder at this moment.
+    pub(super) fn seen(&self, folder: i64, at: Instant) {
+        self.change(folder, |known| known.seen = known.seen.max(Some(at)));
+    }
+
+    /// Something will be written to the folder, which has this path now.
+    pub(super) fn written(&self, folder: i64, path: &RemotePath) {
+        self.change(folder, |known| known.path = Some(path.clone()));
+    }
+
+    /// A directory has another path now: files that are on their way belong
+    /// there.
+    pub(super) fn moved(&self, from: &RemotePath, to: &RemotePath) {
+        for known in self.lock().values_mut() {
+            let path = known.path.as_ref();
+            if let Some(path) = path.and_then(|path| path.moved(from, to)) {
+                known.path = Some(path);
+            }
+        }
+    }
+
+    /// Where files of the folder belong.
+    fn path_of(&self, folder: i64, otherwise: &RemotePath) -> RemotePath {
+        let folders = self.lock();
+        let known = folders.get(&folder).and_then(|known| known.path.clone());
+        known.unwrap_or_else(|| otherwise.clone())
+    }
+
+    /// A file leaves its folder on purpose: to ask for it would be one of the
+    /// questions in vain that lead to a ban ([API §1.1]).
     pub(super) fn forget(&self, folder: i64, url: &str) {
-        if let Some(known) = self.lock().get_mut(&folder) {
-            known.pending.retain(|file| *file.url != *url);
+        if let Some(known) = self.lock().get_mut(&folder)
+            && let Some(at) = known.pending.iter().position(|file| *file.url == *url)
+        {
+            known.pending.remove(at);
         }
     }
 }
@@ -214,10 +245,12 @@ impl Remote {
         files: Vec<FileRecord>,
     ) -> Result<(i64, Vec<FileRecord>)> {
         let account = &self.account;
+        let path = &account.landings.path_of(gone, path);
         tracing::warn!(%path, files = files.len(), "another program removed a directory while files were on their way; it is made again and they are moved there");
         account.catalog.folder_gone(gone);
         let scope = scope.with_priority(Priority::Upload);
-        let (folder, _writing) = self.folder_to_write(scope, path, &mut Vec::new()).await?;
+        let target = self.folder_to_write(scope, path, &mut Vec::new()).await?;
+        let folder = target.id();
         let mut moved = Vec::with_capacity(files.len());
         for part in files.chunks(BATCH) {
             let urls: Vec<String> = part.iter().map(|file| file.url.to_string()).collect();

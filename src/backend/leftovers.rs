@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::batch::Target;
 use super::path::RemotePath;
 use super::{Account, Remote};
 use crate::catalog::{Content, FileRecord};
@@ -28,7 +29,7 @@ struct Leftover {
     segment: String,
     /// The file that took the place. While it is there, the others may go.
     kept: Box<str>,
-    older: Vec<String>,
+    older: Vec<Target>,
 }
 
 #[derive(Debug, Default)]
@@ -49,47 +50,51 @@ impl Leftovers {
 }
 
 impl Leftover {
-    /// What may go now: still in place, and another file keeps the path.
-    fn removable(&self, content: &Content) -> Vec<String> {
-        let stands = |url: &str| {
-            let file = content.file(url);
-            file.is_some_and(|file| self.codec.to_segment(&file.name) == self.segment)
-        };
-        if !stands(&self.kept) {
-            return Vec::new();
-        }
-        let older = self.older.iter().filter(|url| stands(url));
-        older.cloned().collect()
+    /// Whether a file has this name in a folder.
+    fn stands(&self, content: &Content, url: &str) -> bool {
+        let file = content.file(url);
+        file.is_some_and(|file| self.codec.to_segment(&file.name) == self.segment)
     }
 }
 
 impl Remote {
-    /// Removes all other files of a path, now or later. The new one is safe
-    /// already; the caller holds the path.
+    /// Removes all other files of a path from the folders of its directory,
+    /// now or later. The new one is safe already; the caller holds the path.
     pub(super) async fn remove_older(
         &self,
         path: &RemotePath,
-        folder: i64,
+        folders: &[i64],
         segment: &str,
         new: &FileRecord,
     ) {
-        let account = &self.account;
         let scope = Scope::new(Priority::Delete);
-        let known = match self.snapshot(scope, folder, None).await {
-            Ok(known) => Some(known),
-            Err(_) => account.catalog.peek(folder).await,
-        };
-        let older: Vec<String> = known
-            .iter()
-            .flat_map(|known| known.content.find_files(self.codec, segment))
-            .filter(|file| file.url != new.url)
-            .map(|file| file.url.to_string())
-            .collect();
+        let mut kept_in = None;
+        let mut older = Vec::new();
+        for folder in folders {
+            let known = match self.snapshot(scope, *folder, None).await {
+                Ok(known) => Some(known),
+                Err(_) => self.account.catalog.peek(*folder).await,
+            };
+            let Some(known) = known else { continue };
+            for file in known.content.find_files(self.codec, segment) {
+                if file.url == new.url {
+                    kept_in = Some(*folder);
+                } else {
+                    older.push(Target {
+                        folder: *folder,
+                        url: file.url.to_string(),
+                    });
+                }
+            }
+        }
         if older.is_empty() {
             return;
         }
-        if let Err(error) = self.remove_urls(scope, folder, &older).await {
+        if let Err(error) = self.remove_all(scope, &older).await {
             tracing::warn!(%path, %error, "an older version of a replaced file stays for now, as a duplicate");
+            let Some(folder) = kept_in.or_else(|| folders.first().copied()) else {
+                return;
+            };
             self.account.remove_later(Leftover {
                 codec: self.codec,
                 path: path.clone(),
@@ -156,11 +161,23 @@ impl Account {
         let Ok(known) = remote.snapshot(scope, leftover.folder, None).await else {
             return Some(leftover);
         };
-        let older = leftover.removable(&known.content);
+        // What may go now: still in place, and another file keeps the path.
+        if !leftover.stands(&known.content, &leftover.kept) {
+            return None;
+        }
+        let mut older = Vec::new();
+        for target in &leftover.older {
+            let Ok(known) = remote.snapshot(scope, target.folder, None).await else {
+                continue;
+            };
+            if leftover.stands(&known.content, &target.url) {
+                older.push(target.clone());
+            }
+        }
         if older.is_empty() {
             return None;
         }
-        match remote.remove_urls(scope, leftover.folder, &older).await {
+        match remote.remove_all(scope, &older).await {
             Ok(()) => {
                 tracing::info!(%path, "the older version of a replaced file is removed now");
                 None

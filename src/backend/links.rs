@@ -2,8 +2,9 @@
 
 use super::path::RemotePath;
 use super::resolve::Found;
+use super::twins::{FileAt, FolderAt};
 use super::{AtPath, Remote};
-use crate::catalog::{FileRecord, FolderRecord};
+use crate::catalog::FileRecord;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Password, Priority, Scope};
 
@@ -70,11 +71,14 @@ impl Remote {
                 format!("there is nothing at {path:?}"),
             )
             .at(path.as_str())),
-            Found::Files { parent, files } => {
-                self.file_link(scope, path, parent, &files[0], options)
-                    .await
+            Found::Files { files, .. } => {
+                let FileAt { folder, file } = &files[0];
+                self.file_link(scope, path, *folder, file, options).await
             }
-            Found::Folder(folder) => self.folder_link(scope, path, folder, options).await,
+            Found::Folder(directory) => {
+                let at = directory.only(path)?.clone();
+                self.folder_link(scope, path, at, options).await
+            }
         }
     }
 
@@ -139,14 +143,11 @@ impl Remote {
         &self,
         scope: Scope,
         path: &RemotePath,
-        folder: FolderRecord,
+        at: FolderAt,
         options: LinkOptions,
     ) -> Result<String> {
         self.check_writable()?;
-        let parent = match path.split() {
-            Some((parent, _)) => self.folder_id(scope, &parent, None).await?,
-            None => return Err(Error::internal("the root has a parent")),
-        };
+        let FolderAt { parent, folder } = at;
         let (account, revoke) = (self.account.clone(), options.revoke);
         let task = self.account.tasks.spawn(async move {
             let client = &account.client;
@@ -178,7 +179,7 @@ impl Remote {
                     !revoke && (error.outcome_unknown() || error.kind() == Kind::ForeignHost);
                 let error = refused(error).at(path.as_str());
                 Err(if perhaps_public {
-                    error.hint(
+                    error.also(
                         "the directory may be public now; revoke its link if that is not wanted",
                     )
                 } else {

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use super::entry::{Entry, EntryKind};
 use super::path::RemotePath;
-use super::{MAX_PAGE, Remote, Staleness};
-use crate::catalog::{Snapshot, newest_first};
+use super::twins::{Contents, Directory, FolderAt};
+use super::{AtPath, MAX_PAGE, Remote, Staleness};
+use crate::catalog::newest_first;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::Scope;
 
@@ -49,7 +50,7 @@ pub struct Listing {
     options: ListOptions,
     page_size: usize,
     base_depth: usize,
-    folders: Vec<(RemotePath, i64)>,
+    directories: Vec<(RemotePath, Directory)>,
     visited: HashSet<i64>,
     ready: VecDeque<Entry>,
     failures: Vec<(RemotePath, Error)>,
@@ -69,7 +70,7 @@ impl Remote {
         path: &RemotePath,
         options: ListOptions,
     ) -> Result<Listing> {
-        let id = self.folder_id(scope, path, options.staleness).await?;
+        let directory = self.directory(scope, path, options.staleness).await?;
         let page_size = match options.page_size {
             0 => DEFAULT_PAGE,
             size => size.min(MAX_PAGE),
@@ -79,7 +80,7 @@ impl Remote {
             scope,
             page_size,
             base_depth: path.segments().count(),
-            folders: Vec::new(),
+            directories: Vec::new(),
             visited: HashSet::new(),
             ready: VecDeque::new(),
             failures: Vec::new(),
@@ -95,11 +96,12 @@ impl Remote {
             )
             .field("page_token"));
         }
-        let snapshot = self
-            .snapshot(scope, id, listing.options.staleness)
+        let contents = self
+            .contents(scope, &directory, listing.options.staleness)
             .await
-            .map_err(|error| error.at(path.as_str()))?;
-        listing.enter(path, id, &snapshot);
+            .at_path(path)?;
+        listing.visited.extend(directory.ids());
+        listing.enter(path, &contents);
         Ok(listing)
     }
 }
@@ -146,36 +148,33 @@ fn place(directory: &RemotePath, after: &str) -> Place {
     }
 }
 
-impl Listing {
-    fn enter(&mut self, path: &RemotePath, id: i64, snapshot: &Snapshot) {
-        // Two paths to one folder would walk for ever.
-        if !self.visited.insert(id) {
-            return;
-        }
-        self.as_of = Some(self.as_of.map_or(snapshot.as_of.time, |oldest| {
-            oldest.min(snapshot.as_of.time)
-        }));
-        let codec = self.remote.codec;
-        let mut folders: Vec<_> = snapshot
-            .content
-            .folders()
-            .map(|folder| (path.join(&codec.to_segment(&folder.name)), folder))
-            .collect();
-        folders.sort_by(|left, right| (&left.0, left.1.id).cmp(&(&right.0, right.1.id)));
+/// Where an entry stands among those of its directory. Its id is not part of
+/// it: another of several with one path may be the one that counts by now.
+fn rank<'a>(path: &'a str, id: &str) -> (&'a str, bool) {
+    // Ids of folders are numbers, those of files are URLs.
+    (path, !id.bytes().all(|byte| byte.is_ascii_digit()))
+}
 
+impl Listing {
+    fn enter(&mut self, path: &RemotePath, contents: &Contents) {
+        for (_, snapshot) in &contents.parts {
+            let time = snapshot.as_of.time;
+            self.as_of = Some(self.as_of.map_or(time, |oldest| oldest.min(time)));
+        }
+        let directories = self.directories_of(path, contents);
         let depth = path.segments().count() - self.base_depth + 1;
         let deeper = self.options.recursive
             && (self.options.max_depth == 0 || depth < self.options.max_depth);
         if deeper {
             // The next one to visit is the last of the stack.
-            for (path, folder) in folders.iter().rev() {
+            for (path, directory) in directories.iter().rev() {
                 let skipped = self
                     .options
                     .after
                     .as_ref()
                     .is_some_and(|(after, _)| place(path, after) == Place::Before);
                 if !skipped {
-                    self.folders.push((path.clone(), folder.id));
+                    self.directories.push((path.clone(), directory.clone()));
                 }
             }
         }
@@ -191,64 +190,117 @@ impl Listing {
             }
             _ => None,
         };
-        let mut entries: Vec<Entry> = Vec::with_capacity(snapshot.content.len());
-        if self.options.only != Some(EntryKind::File) {
-            entries.extend(
-                folders
-                    .into_iter()
-                    .map(|(path, folder)| Entry::directory(path, folder)),
-            );
-        }
+        let mut entries: Vec<Entry> = Vec::new();
         if self.options.only != Some(EntryKind::Directory) {
-            entries.extend(self.files(path, snapshot));
+            entries.extend(self.files_of(path, contents, &directories));
         }
-        entries.sort_by(|left, right| (&left.path, &left.id).cmp(&(&right.path, &right.id)));
+        if self.options.only != Some(EntryKind::File) {
+            let directories = directories.into_iter();
+            entries.extend(directories.map(|(path, directory)| directory.entry(path)));
+        }
+        entries.sort_by(|left, right| {
+            rank(left.path.as_str(), &left.id).cmp(&rank(right.path.as_str(), &right.id))
+        });
         if let Some((after, id)) = sent {
-            entries.retain(|entry| {
-                (entry.path.as_str(), entry.id.as_str()) > (after.as_str(), id.as_str())
-            });
+            entries.retain(|entry| rank(entry.path.as_str(), &entry.id) > rank(&after, &id));
         }
         self.ready.extend(entries);
     }
 
-    /// One entry for each path: the newest file, which tells how many there are.
-    fn files(&self, path: &RemotePath, snapshot: &Snapshot) -> Vec<Entry> {
+    /// One directory for each path, sorted.
+    fn directories_of(
+        &self,
+        path: &RemotePath,
+        contents: &Contents,
+    ) -> Vec<(RemotePath, Directory)> {
         let codec = self.remote.codec;
-        let mut files: Vec<_> = snapshot
-            .content
-            .files()
+        let mut folders = Vec::new();
+        for (parent, snapshot) in &contents.parts {
+            folders.extend(snapshot.content.folders().map(|folder| {
+                let at = FolderAt {
+                    parent: *parent,
+                    folder: folder.clone(),
+                };
+                (path.join(&codec.to_segment(&folder.name)), at)
+            }));
+        }
+        folders.sort_by(|left, right| left.0.cmp(&right.0));
+        let mut directories = Vec::with_capacity(folders.len());
+        for same in folders.chunk_by(|left, right| left.0 == right.0) {
+            let twins = same.iter().map(|(_, at)| at.clone()).collect();
+            if let Some(directory) = Directory::of(twins) {
+                let path = &same[0].0;
+                self.remote
+                    .warn_of_duplicates(EntryKind::Directory, path, directory.len());
+                directories.push((path.clone(), directory));
+            }
+        }
+        directories
+    }
+
+    /// One entry for each path: the newest file, which tells how many there are.
+    fn files_of(
+        &self,
+        path: &RemotePath,
+        contents: &Contents,
+        directories: &[(RemotePath, Directory)],
+    ) -> Vec<Entry> {
+        let codec = self.remote.codec;
+        let mut files: Vec<_> = contents
+            .parts
+            .iter()
+            .flat_map(|(_, snapshot)| snapshot.content.files())
             .map(|file| (path.join(&codec.to_segment(&file.name)), file))
             .collect();
         files.sort_by(|left, right| left.0.cmp(&right.0));
         let mut entries = Vec::with_capacity(files.len());
         for same in files.chunk_by(|left, right| left.0 == right.0) {
             let path = &same[0].0;
-            if same.len() > 1 {
-                tracing::warn!(%path, files = same.len(), "several files share a path; the newest counts");
-            }
+            self.remote
+                .warn_of_duplicates(EntryKind::File, path, same.len());
             let mut files: Vec<_> = same.iter().map(|(_, file)| *file).collect();
             newest_first(&mut files);
-            entries.push(Entry::file(path.clone(), files[0], files.len()));
+            let beside = directories
+                .binary_search_by(|(directory, _)| directory.cmp(path))
+                .is_ok();
+            let entry = Entry::file(path.clone(), files[0], files.len());
+            entries.push(entry.beside_directory(beside));
         }
         entries
+    }
+
+    /// Reads the next directory. Of several folders with its path, one that
+    /// cannot be read does not hide the others.
+    async fn visit(&mut self, path: &RemotePath, directory: &Directory) {
+        let mut contents = Contents { parts: Vec::new() };
+        let mut failures = Vec::new();
+        for id in directory.ids() {
+            // Two paths to one folder would walk for ever.
+            if !self.visited.insert(id) {
+                continue;
+            }
+            let staleness = self.options.staleness;
+            match self.remote.snapshot(self.scope, id, staleness).await {
+                Ok(snapshot) => contents.parts.push((id, snapshot)),
+                Err(error) => failures.push(error),
+            }
+        }
+        if directory.len() > 1 && !contents.parts.is_empty() {
+            failures.retain(|error| error.reason() != Reason::DirectoryNotFound);
+        }
+        // All of them for one reason are one failure.
+        failures.dedup_by_key(|error| error.reason());
+        let at = |error: Error| (path.clone(), error.at(path.as_str()));
+        self.failures.extend(failures.into_iter().map(at));
+        self.enter(path, &contents);
     }
 
     /// The next page; `None` after the last.
     pub async fn next(&mut self) -> Option<Page> {
         while self.ready.len() <= self.page_size
-            && let Some((path, id)) = self.folders.pop()
+            && let Some((path, directory)) = self.directories.pop()
         {
-            match self
-                .remote
-                .snapshot(self.scope, id, self.options.staleness)
-                .await
-            {
-                Ok(snapshot) => self.enter(&path, id, &snapshot),
-                Err(error) => {
-                    let error = error.at(path.as_str());
-                    self.failures.push((path, error));
-                }
-            }
+            self.visit(&path, &directory).await;
         }
         let as_of = self.as_of.take()?;
         let mut entries: Vec<_> = self
@@ -256,7 +308,7 @@ impl Listing {
             .drain(..self.page_size.min(self.ready.len()))
             .collect();
         self.remote.add_recorded(&mut entries).await;
-        let last = self.ready.is_empty() && self.folders.is_empty();
+        let last = self.ready.is_empty() && self.directories.is_empty();
         if !last {
             self.as_of = Some(as_of);
         }

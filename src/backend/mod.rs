@@ -4,6 +4,7 @@
 mod about;
 mod activity;
 mod batch;
+mod carry;
 mod connection;
 mod dedupe;
 mod delete;
@@ -16,14 +17,20 @@ mod links;
 mod list;
 mod login;
 mod lost;
+mod move_dir;
 mod path;
+mod purge;
 mod put;
 mod read;
 mod recorded;
 mod refresh;
 mod relocate;
+mod replace;
 mod replay;
 mod resolve;
+mod rmdir;
+mod twins;
+mod warned;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -45,6 +52,7 @@ pub use links::LinkOptions;
 pub use list::{ListOptions, Listing, Page};
 pub use login::Login;
 pub use path::{MAX_DEPTH, MAX_NAME_BYTES, RemotePath};
+pub use purge::{Purge, PurgeOptions, PurgeProgress};
 pub use put::{Begun, PutOptions, PutSession, Stored, WriteMode};
 pub use read::{ByteRange, HashValue, Piece, Read, ReadOptions, Resolved};
 pub use refresh::Refreshed;
@@ -109,6 +117,7 @@ pub struct Account {
     in_use: in_use::FoldersInUse,
     landings: landing::Landings,
     leftovers: leftovers::Leftovers,
+    warned: warned::Warned,
     clock: Clock,
     record_hashes: Algorithms,
     tasks: TaskTracker,
@@ -162,9 +171,15 @@ impl Account {
         };
         let mut budget_keepers = vec![keep(client.budget(), API_FACTS)];
         budget_keepers.extend(pages.iter().map(|pages| keep(pages, PAGE_FACTS)));
+        let landings = landing::Landings::default();
         Ok(Arc::new(Self {
             login: Arc::clone(login),
-            batches: batch::Batches::new(Arc::clone(&client), Arc::clone(&catalog)),
+            batches: batch::Batches::new(
+                Arc::clone(&client),
+                Arc::clone(&catalog),
+                landings.clone(),
+                tasks.clone(),
+            ),
             catalog,
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
             downloads: Arc::clone(&login.downloads),
@@ -174,8 +189,9 @@ impl Account {
             spool,
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
-            landings: landing::Landings::default(),
+            landings,
             leftovers: leftovers::Leftovers::default(),
+            warned: warned::Warned::default(),
             clock: settings.clock,
             record_hashes: settings.record_hashes,
             tasks,

@@ -79,6 +79,25 @@ impl RemotePath {
         }
     }
 
+    /// Whether it is another path or below it.
+    pub fn is_within(&self, other: &Self) -> bool {
+        other.is_root()
+            || self
+                .0
+                .strip_prefix(&other.0)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The path after a directory was moved; `None` if that does not concern
+    /// it.
+    pub(super) fn moved(&self, from: &Self, to: &Self) -> Option<Self> {
+        if from.is_root() || !self.is_within(from) {
+            return None;
+        }
+        let rest = &self.0[from.0.len()..];
+        Some(Self(format!("{}{rest}", to.0)))
+    }
+
     /// The path of an entry of this directory.
     #[must_use]
     pub fn join(&self, segment: &str) -> Self {
@@ -140,6 +159,14 @@ mod tests {
         assert_eq!(parent.join("c"), path);
         assert_eq!(path.segments().count(), 3);
         assert!(RemotePath::root().split().is_none());
+        assert!(path.is_within(&path) && path.is_within(&parent));
+        assert!(path.is_within(&RemotePath::root()));
+        assert!(!parent.is_within(&path));
+        assert!(!RemotePath::parse("a/bc").unwrap().is_within(&parent));
+        let to = RemotePath::parse("x").unwrap();
+        assert_eq!(path.moved(&parent, &to).unwrap().as_str(), "x/c");
+        assert_eq!(path.moved(&path, &to).unwrap(), to);
+        assert_eq!(parent.moved(&path, &to), None);
         assert_eq!(RemotePath::root().segments().count(), 0);
     }
 }

@@ -7,12 +7,10 @@ use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::directories::Made;
-use super::entry::{Entry, etag};
-use super::in_use::Writing;
+use super::directories::{Made, Writable};
+use super::entry::Entry;
 use super::path::RemotePath;
-use super::resolve::Found;
-use super::{AtPath, Remote, path_key};
+use super::{AtPath, Remote, path_key, replay};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
@@ -87,7 +85,7 @@ pub struct PutSession {
     hasher: Hasher,
     received: u64,
     sink: Option<Sink>,
-    folder: Option<(i64, Writing)>,
+    folder: Option<Writable>,
     made: Made,
     progress: Progress,
     /// One call of a request id at a time.
@@ -154,28 +152,6 @@ impl Remote {
         }
         Ok(Begun::Session(Box::new(session)))
     }
-
-    /// What stands at the path now must allow the write. Returns the files
-    /// that are there.
-    pub(super) async fn check_target(
-        &self,
-        scope: Scope,
-        path: &RemotePath,
-        options: &PutOptions,
-    ) -> Result<Vec<FileRecord>> {
-        if !options.create_parents
-            && let Some((parent, _)) = path.split()
-        {
-            self.folder_id(scope, &parent, None).await?;
-        }
-        let existing = match self.find(scope, path, None).await?.0 {
-            Found::Root | Found::Folder(_) => return Err(Error::is_a_directory(path.as_str())),
-            Found::Files { files, .. } => files,
-            Found::Nothing => Vec::new(),
-        };
-        check_existing(path, options, existing.first())?;
-        Ok(existing)
-    }
 }
 
 impl PutOptions {
@@ -211,26 +187,6 @@ fn empty_file(path: &RemotePath) -> Error {
     .at(path.as_str())
 }
 
-fn check_existing(
-    path: &RemotePath,
-    options: &PutOptions,
-    existing: Option<&FileRecord>,
-) -> Result<()> {
-    if options.mode == WriteMode::CreateOnly && existing.is_some() {
-        return Err(Error::new(
-            Reason::EntryExists,
-            format!("there is already a file {path:?}"),
-        )
-        .at(path.as_str()));
-    }
-    match &options.if_match {
-        Some(wanted) if existing.is_none_or(|file| etag(file) != *wanted) => {
-            Err(etag_mismatch(path))
-        }
-        _ => Ok(()),
-    }
-}
-
 pub(super) fn etag_mismatch(path: &RemotePath) -> Error {
     Error::new(
         Reason::EtagMismatch,
@@ -243,11 +199,12 @@ impl PutSession {
     /// Straight to a node, if a connection is free. A missing parent must be
     /// made first, because the request begins with its id.
     async fn begin_stream(&mut self, scope: Scope, parent: &RemotePath, size: u64) -> Result<()> {
-        let (folder, writing) = self
+        let target = self
             .remote
             .folder_to_write(scope, parent, &mut self.made)
             .await?;
-        self.folder = Some((folder, writing));
+        let folder = target.id();
+        self.folder = Some(target);
         let uploads = &self.remote.account.uploads;
         let stream = uploads
             .stream(scope, folder, &self.stored_name, size)
@@ -440,27 +397,27 @@ impl PutSession {
         let (parent, segment) = path
             .split()
             .ok_or_else(|| Error::internal("the root was written"))?;
-        // Writes to one path one after the other, so that each sees what the
-        // one before it left.
+        // Those to one path make its parents together.
         let _lock = account.locks.hold(path_key(&path)).await;
         if cancel.is_cancelled() {
             return Err(
                 Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()),
             );
         }
-        let existing = self
-            .remote
-            .check_target(scope, &path, &self.options)
-            .await?;
-        expected.older = existing.iter().map(|file| file.url.to_string()).collect();
-        let (folder, _writing) = match self.folder.take() {
-            Some(folder) => folder,
+        let target = match self.folder.take() {
+            Some(target) => target,
             None => {
+                remote.check_target(scope, &path, &self.options).await?;
                 remote
                     .folder_to_write(scope, &parent, &mut self.made)
                     .await?
             }
         };
+        let (_claim, older) = remote
+            .claim(scope, &target, &path, segment, &self.options)
+            .await?;
+        expected.older = older.iter().map(|at| at.file.url.to_string()).collect();
+        let folder = target.id();
         let stored = match content {
             Ready::Spooled(content) => {
                 account
@@ -471,23 +428,29 @@ impl PutSession {
             Ready::Streaming(stream) => stream.commit(expected.clone()).await,
         };
         let mut file = record(stored.at_path(&path)?, expected);
-        remote.stamp(folder, segment, &mut file).await;
+        let folders: Vec<i64> = target.directory.ids().collect();
+        remote.stamp(&folders, segment, &mut file).await;
         self.made.clear();
         // 1Fichier's Whirlpool is that of the bytes that were hashed.
         remote.record(&file, sums);
         account.catalog.file_added(folder, file.clone());
         // Before anything older goes: it may be the only copy in its place.
-        let (folder, file) = remote
+        let (landed, file) = remote
             .confirm_landing(Scope::new(Priority::Upload), &parent, folder, &file)
             .await?;
+        let folders = match landed == folder {
+            true => folders,
+            false => vec![landed],
+        };
         // The file is safe: what follows is not the caller's to wait for or to
         // cancel.
         if self.options.mode != WriteMode::KeepBoth {
-            remote.remove_older(&path, folder, segment, &file).await;
+            remote.remove_older(&path, &folders, segment, &file).await;
         }
-        let count = remote.count(folder, segment).await;
+        let count = remote.count(&folders, segment).await;
         if let Some((id, _lock)) = self.request.take() {
-            account.remember(id, self.options.arguments(&path), &path, &file);
+            let what = replay::Stored::File(file.clone());
+            account.remember(id, self.options.arguments(&path), &path, what);
         }
         account.catalog.settle().await;
         Ok(remote.file_entry(path, &file, count).await)
@@ -531,26 +494,32 @@ fn record(stored: StoredFile, expected: Expected) -> FileRecord {
 }
 
 impl Remote {
-    /// How many files of this name the folder is known to hold: at least the
+    /// How many files of this name the folders are known to hold: at least the
     /// one that was just put there.
-    pub(super) async fn count(&self, folder: i64, segment: &str) -> usize {
-        let known = self.account.catalog.peek(folder).await;
-        known.map_or(1, |known| {
-            let files = known.content.find_files(self.codec, segment);
-            files.len().max(1)
-        })
+    pub(super) async fn count(&self, folders: &[i64], segment: &str) -> usize {
+        let mut count = 0;
+        for folder in folders {
+            let known = self.account.catalog.peek(*folder).await;
+            count += known.map_or(0, |known| {
+                known.content.find_files(self.codec, segment).len()
+            });
+        }
+        count.max(1)
     }
 
     /// Gives a file that was stored just now its number, and the time that
     /// listings will tell of it, as far as is known: where 1Fichier's clock is
     /// not, it is no older than what has its path.
-    pub(super) async fn stamp(&self, folder: i64, segment: &str, file: &mut FileRecord) {
+    pub(super) async fn stamp(&self, folders: &[i64], segment: &str, file: &mut FileRecord) {
         let account = &self.account;
-        let known = account.catalog.peek(folder).await;
-        let newest = known.and_then(|known| {
-            let files = known.content.find_files(self.codec, segment);
-            files.first().and_then(|file| file.time)
-        });
+        let mut newest = None;
+        for folder in folders {
+            let known = account.catalog.peek(*folder).await;
+            newest = newest.max(known.and_then(|known| {
+                let files = known.content.find_files(self.codec, segment);
+                files.first().and_then(|file| file.time)
+            }));
+        }
         let now = account.upload_time();
         // Its answers tell whole seconds, and tell them before the upload.
         let is_vague = |newest: i64| account.client.time().is_none() || newest - now <= TOLERANCE;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::entry::{Entry, etag};
 use super::path::RemotePath;
 use super::put::etag_mismatch;
+use super::twins::FileAt;
 use super::{AtPath, MAX_RANGES, Remote};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
@@ -115,8 +116,8 @@ impl Remote {
                 format_args!("at most {MAX_RANGES} are allowed"),
             ));
         }
-        let (folder, files) = self.find_files(scope, path, None).await?;
-        let file = files[0].clone();
+        let files = self.find_files(scope, path, None).await?;
+        let FileAt { folder, file } = files[0].clone();
         if options
             .if_match
             .as_ref()
@@ -186,8 +187,10 @@ impl Remote {
         algorithm: Algorithm,
         allow_download: bool,
     ) -> Result<HashValue> {
-        let (_, files) = self.find_files(scope, path, None).await?;
-        let entry = self.file_entry(path.clone(), &files[0], files.len()).await;
+        let files = self.find_files(scope, path, None).await?;
+        let entry = self
+            .file_entry(path.clone(), &files[0].file, files.len())
+            .await;
         if let Some(checksum) = entry
             .checksums
             .iter()

@@ -31,9 +31,9 @@ impl Remote {
     ) -> Result<Refreshed> {
         let catalog = &self.account.catalog;
         // What is asked to be forgotten may be what hides the directory.
-        let root = self.folder_id(scope, path, Some(Duration::ZERO)).await?;
+        let directory = self.directory(scope, path, Some(Duration::ZERO)).await?;
         let mut refreshed = Refreshed::default();
-        let mut folders = vec![root];
+        let mut folders: Vec<_> = directory.ids().collect();
         while let Some(id) = folders.pop() {
             let known = catalog.peek(id).await;
             catalog.doubt(id);

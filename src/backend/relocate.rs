@@ -5,13 +5,13 @@ mod send;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::directories::Made;
+use super::directories::{Made, Writable};
 use super::entry::{Entry, etag};
-use super::in_use::Writing;
 use super::lost::{Fate, Look, Route};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode, etag_mismatch};
-use super::{Remote, path_key};
+use super::twins::FileAt;
+use super::{Remote, path_key, replay};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
@@ -48,7 +48,8 @@ struct Relocation {
     /// Where the file was at the beginning.
     original: (i64, FileRecord),
     made: Made,
-    writing: Option<Writing>,
+    /// The directory at the destination, and the right to write this name.
+    target: Option<(Writable, OwnedMutexGuard<()>)>,
     /// Nobody knows where it is.
     is_lost: bool,
     request: Option<(String, String, OwnedMutexGuard<()>)>,
@@ -123,8 +124,9 @@ impl Remote {
             .locks
             .hold_all(keys(action, source, destination))
             .await;
-        let (from, files) = self.find_files(scope, source, None).await?;
-        let file = &files[0];
+        let files = self.find_files(scope, source, None).await?;
+        let FileAt { folder: from, file } = &files[0];
+        let from = *from;
         if options.if_match.is_some_and(|wanted| wanted != etag(file)) {
             return Err(etag_mismatch(source));
         }
@@ -166,7 +168,7 @@ impl Remote {
             },
             original: (from, file.clone()),
             made: Made::new(),
-            writing: None,
+            target: None,
             is_lost: false,
             request,
             _paths: paths,
@@ -213,7 +215,7 @@ impl Relocation {
             Ok(url) => self.finish(url).await,
             Err(error) => {
                 let error = self.take_back(error).await;
-                self.writing = None;
+                self.target = None;
                 self.remote.unmake(std::mem::take(&mut self.made)).await;
                 self.remote.account.catalog.settle().await;
                 Err(error)
@@ -224,14 +226,27 @@ impl Relocation {
     /// Finds or makes the folder at the destination.
     async fn open(&mut self, scope: Scope, cancel: &CancellationToken) -> Result<()> {
         let parent = self.parent();
-        self.writing = None;
+        self.target = None;
         let opened = tokio::select! {
             biased;
             opened = self.remote.folder_to_write(scope, &parent, &mut self.made) => opened?,
             () = cancel.cancelled() => return Err(fichier::Error::given_up("folder/mkdir").into()),
         };
-        let (to, writing) = opened;
-        self.writing = Some(writing);
+        let (_, segment) = self
+            .destination
+            .split()
+            .ok_or_else(|| Error::internal("the root was written"))?;
+        let options = PutOptions {
+            mode: self.mode,
+            create_parents: true,
+            ..PutOptions::default()
+        };
+        let (claim, _) = self
+            .remote
+            .claim(scope, &opened, &self.destination, segment, &options)
+            .await?;
+        let to = opened.id();
+        self.target = Some((opened, claim));
         self.route.to = to;
         let known = self.remote.account.catalog.peek(to).await;
         self.route.before = known
@@ -318,6 +333,10 @@ impl Relocation {
             copy,
             ..
         } = self.route;
+        let mut folders = match &self.target {
+            Some((into, _)) => into.directory.ids().collect(),
+            None => vec![to],
+        };
         let mut moved = FileRecord {
             url: url.into(),
             name: name.as_str().into(),
@@ -330,7 +349,7 @@ impl Relocation {
         if self.action == Action::Copy {
             // A file of its own, as far as is known.
             (moved.password, moved.acl) = (false, false);
-            remote.stamp(to, segment, &mut moved).await;
+            remote.stamp(&folders, segment, &mut moved).await;
         }
         if !copy && from == to && moved.url == file.url {
             account.catalog.file_renamed(to, moved.clone(), &file.name);
@@ -341,19 +360,23 @@ impl Relocation {
             account.catalog.file_added(to, moved.clone());
         }
         // Before anything older goes: it may be the only one in its place.
-        let (to, moved) = if self.action == Action::Copy || self.original.0 != to {
+        let (landed, moved) = if self.action == Action::Copy || self.original.0 != to {
             remote
                 .confirm_landing(Scope::new(Priority::Upload), &parent, to, &moved)
                 .await?
         } else {
             (to, moved)
         };
-        if self.mode != WriteMode::KeepBoth {
-            remote.remove_older(&path, to, segment, &moved).await;
+        if landed != to {
+            folders = vec![landed];
         }
-        let count = remote.count(to, segment).await;
+        if self.mode != WriteMode::KeepBoth {
+            remote.remove_older(&path, &folders, segment, &moved).await;
+        }
+        let count = remote.count(&folders, segment).await;
         if let Some((id, arguments, _lock)) = self.request.take() {
-            account.remember(id, arguments, &path, &moved);
+            let what = replay::Stored::File(moved.clone());
+            account.remember(id, arguments, &path, what);
         }
         account.catalog.settle().await;
         Ok(remote.file_entry(path, &moved, count).await)

@@ -6,16 +6,25 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::path::RemotePath;
 use super::{Account, Remote};
-use crate::catalog::FileRecord;
+use crate::catalog::{FileRecord, FolderRecord};
 use crate::error::{Error, Reason, Result};
 
 /// Longest request id.
 const MAX_ID: usize = 256;
 
+/// What a call left at a path.
 #[derive(Serialize, Deserialize)]
 struct Outcome {
     path: String,
-    file: FileRecord,
+    #[serde(flatten)]
+    what: Stored,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Stored {
+    File(FileRecord),
+    Folder(FolderRecord),
 }
 
 impl Remote {
@@ -44,25 +53,48 @@ impl Remote {
             return Ok(None);
         };
         let path = RemotePath::parse(&outcome.path)?;
-        Ok(Some(self.file_entry(path, &outcome.file, 1).await))
+        Ok(Some(match &outcome.what {
+            Stored::File(file) => self.file_entry(path, file, 1).await,
+            Stored::Folder(folder) => Entry::directory(path, folder, 1),
+        }))
     }
 }
 
 impl Account {
-    pub(super) fn remember(
-        &self,
-        id: String,
-        arguments: String,
-        path: &RemotePath,
-        file: &FileRecord,
-    ) {
+    pub(super) fn remember(&self, id: String, arguments: String, path: &RemotePath, what: Stored) {
         let outcome = Outcome {
             path: path.to_string(),
-            file: file.clone(),
+            what,
         };
         match serde_json::to_string(&outcome) {
             Ok(text) => self.catalog.remember_outcome(id, arguments, text),
             Err(error) => tracing::error!(%error, "an outcome cannot be remembered"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_of_earlier_versions_are_read() {
+        let folder = FolderRecord {
+            id: 7,
+            name: "n".into(),
+            time: Some(1),
+            password: false,
+        };
+        let outcome = Outcome {
+            path: "a".into(),
+            what: Stored::Folder(folder.clone()),
+        };
+        let text = serde_json::to_string(&outcome).unwrap();
+        let back: Outcome = serde_json::from_str(&text).unwrap();
+        assert!(matches!(back.what, Stored::Folder(back) if back == folder));
+        let file = r#"{"path":"a","file":{"url":"u","name":"n","size":1,"time":null,
+            "whirlpool":null,"content_type":"","password":false,"acl":false,"cdn":false}}"#;
+        let back: Outcome = serde_json::from_str(file).unwrap();
+        assert!(matches!(back.what, Stored::File(file) if &*file.url == "u"));
     }
 }

@@ -1,9 +1,10 @@
 //! From paths to folders and files.
 
-use super::entry::Entry;
+use super::entry::{Entry, EntryKind};
 use super::path::{MAX_NAME_BYTES, RemotePath};
+use super::twins::{Directory, FileAt};
 use super::{AtPath, Remote, Staleness};
-use crate::catalog::{FileRecord, FolderRecord, Snapshot};
+use crate::catalog::Snapshot;
 use crate::clock::Moment;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{ROOT, Scope};
@@ -12,11 +13,12 @@ use crate::fichier::{ROOT, Scope};
 #[derive(Clone, Debug)]
 pub(super) enum Found {
     Root,
-    Folder(FolderRecord),
-    /// All files with that path, the newest first.
+    Folder(Directory),
     Files {
-        parent: i64,
-        files: Vec<FileRecord>,
+        /// All files with that path, the newest first.
+        files: Vec<FileAt>,
+        /// A directory has the same path.
+        beside: bool,
     },
     Nothing,
 }
@@ -24,8 +26,8 @@ pub(super) enum Found {
 /// Where a path's walk ended.
 #[derive(Clone, Debug)]
 pub(super) enum Walk {
-    /// The folder.
-    Folder(i64),
+    /// The folders that the path names.
+    Folder(Directory),
     /// This folder exists, and nothing named by the rest of the path.
     Missing { last: i64, depth: usize },
     /// A file stands where a folder is needed; the path of the file.
@@ -42,8 +44,8 @@ impl Remote {
         self.account.catalog.folder(scope, folder, staleness).await
     }
 
-    /// Walks down to a folder. One that turns out to be gone is missing in its
-    /// parent when the walk begins anew.
+    /// Walks down to a directory. A folder that turns out to be gone is missing
+    /// in its parent when the walk begins anew.
     pub(super) async fn walk(
         &self,
         scope: Scope,
@@ -65,43 +67,43 @@ impl Remote {
         path: &RemotePath,
         staleness: Staleness,
     ) -> Result<Walk> {
-        let mut folder = ROOT;
+        let mut directory = Directory::root();
         let mut here = RemotePath::root();
         for (depth, segment) in path.segments().enumerate() {
-            let snapshot = self
-                .snapshot(scope, folder, staleness)
+            let contents = self
+                .contents(scope, &directory, staleness)
                 .await
                 .at_path(&here)?;
-            match snapshot.content.find_folder(self.codec, segment) {
-                Some(found) => folder = found.id,
-                None if snapshot.content.find_files(self.codec, segment).is_empty() => {
+            here = here.join(segment);
+            match contents.find_directory(self.codec, segment) {
+                Some(found) => directory = found,
+                None if contents.find_files(self.codec, segment).is_empty() => {
                     return Ok(Walk::Missing {
-                        last: folder,
+                        last: directory.id(),
                         depth,
                     });
                 }
-                None => return Ok(Walk::File(here.join(segment))),
+                None => return Ok(Walk::File(here)),
             }
-            here = here.join(segment);
+            self.warn_of_duplicates(EntryKind::Directory, &here, directory.len());
         }
-        Ok(Walk::Folder(folder))
+        Ok(Walk::Folder(directory))
     }
 
-    /// The id of an existing folder. With a demand for freshness, a folder
-    /// that seems to be missing is looked for again with that demand on the
-    /// way to it.
-    pub(super) async fn folder_id(
+    /// An existing directory. With a demand for freshness, one that seems to be
+    /// missing is looked for again with that demand on the way to it.
+    pub(super) async fn directory(
         &self,
         scope: Scope,
         path: &RemotePath,
         staleness: Staleness,
-    ) -> Result<i64> {
+    ) -> Result<Directory> {
         let mut walk = self.walk(scope, path, None).await?;
         if !matches!(walk, Walk::Folder(_)) && staleness.is_some() {
             walk = self.walk(scope, path, staleness).await?;
         }
         match walk {
-            Walk::Folder(id) => Ok(id),
+            Walk::Folder(directory) => Ok(directory),
             Walk::Missing { .. } => Err(Error::directory_not_found(path.as_str())),
             Walk::File(file) => Err(Error::not_a_directory(file.as_str())),
         }
@@ -114,55 +116,54 @@ impl Remote {
         path: &RemotePath,
         staleness: Staleness,
     ) -> Result<(Found, Moment)> {
+        let now = self.account.clock.moment();
         let Some((parent, name)) = path.split() else {
-            return Ok((Found::Root, self.account.clock.moment()));
+            return Ok((Found::Root, now));
         };
         if self.is_read_only() {
             // One that is unknown is no reason to call its files missing.
             self.snapshot(scope, ROOT, staleness).await?;
         }
-        let parent_id = match self.folder_id(scope, &parent, staleness).await {
-            Ok(id) => id,
+        let parent = match self.directory(scope, &parent, staleness).await {
+            Ok(parent) => parent,
             // Below a missing directory there is nothing.
             Err(error) if error.reason() == Reason::DirectoryNotFound => {
-                return Ok((Found::Nothing, self.account.clock.moment()));
+                return Ok((Found::Nothing, now));
             }
             Err(error) => return Err(error),
         };
-        let snapshot = match self.snapshot(scope, parent_id, staleness).await {
+        let contents = match self.contents(scope, &parent, staleness).await {
             Err(error) if error.reason() == Reason::DirectoryNotFound => {
-                return Ok((Found::Nothing, self.account.clock.moment()));
+                return Ok((Found::Nothing, now));
             }
-            snapshot => snapshot.at_path(path)?,
+            contents => contents.at_path(path)?,
         };
-        let files: Vec<_> = snapshot
-            .content
-            .find_files(self.codec, name)
-            .into_iter()
-            .cloned()
-            .collect();
-        let found = if !files.is_empty() {
-            Found::Files {
-                parent: parent_id,
+        let directory = contents.find_directory(self.codec, name);
+        let files = contents.find_files(self.codec, name);
+        self.warn_of_duplicates(EntryKind::File, path, files.len());
+        let found = match directory {
+            beside if !files.is_empty() => Found::Files {
                 files,
+                beside: beside.is_some(),
+            },
+            Some(directory) => {
+                self.warn_of_duplicates(EntryKind::Directory, path, directory.len());
+                Found::Folder(directory)
             }
-        } else if let Some(folder) = snapshot.content.find_folder(self.codec, name) {
-            Found::Folder(folder.clone())
-        } else {
-            Found::Nothing
+            None => Found::Nothing,
         };
-        Ok((found, snapshot.as_of))
+        Ok((found, contents.as_of(now)))
     }
 
-    /// A file: its folder, and all files with that path, the newest first.
+    /// All files with a path, the newest first.
     pub(super) async fn find_files(
         &self,
         scope: Scope,
         path: &RemotePath,
         staleness: Staleness,
-    ) -> Result<(i64, Vec<FileRecord>)> {
+    ) -> Result<Vec<FileAt>> {
         match self.find(scope, path, staleness).await?.0 {
-            Found::Files { parent, files } => Ok((parent, files)),
+            Found::Files { files, .. } => Ok(files),
             Found::Root | Found::Folder(_) => Err(Error::is_a_directory(path.as_str())),
             Found::Nothing => Err(Error::file_not_found(path.as_str())),
         }
@@ -208,9 +209,10 @@ impl Remote {
         let (found, as_of) = self.find(scope, path, staleness).await?;
         let entry = match found {
             Found::Root => Entry::root(),
-            Found::Folder(folder) => Entry::directory(path.clone(), &folder),
-            Found::Files { files, .. } => {
-                self.file_entry(path.clone(), &files[0], files.len()).await
+            Found::Folder(directory) => directory.entry(path.clone()),
+            Found::Files { files, beside } => {
+                let entry = self.file_entry(path.clone(), &files[0].file, files.len());
+                entry.await.beside_directory(beside)
             }
             Found::Nothing => {
                 return Err(Error::new(

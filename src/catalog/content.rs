@@ -387,11 +387,19 @@ impl Content {
         found
     }
 
-    /// The folder with this decoded name; the one with the smallest id if
-    /// there are several, so that all agree on it ([API §J2]).
+    /// The folders with this decoded name, in no order: there may be several
+    /// ([API §J2]).
+    pub fn find_folders<'a, 'b>(
+        &'a self,
+        codec: NameCodec,
+        segment: &'b str,
+    ) -> impl Iterator<Item = &'a FolderRecord> + use<'a, 'b> {
+        self.folders.find(codec, segment)
+    }
+
+    /// The one with the smallest id, so that all agree on it.
     pub fn find_folder(&self, codec: NameCodec, segment: &str) -> Option<&FolderRecord> {
-        self.folders
-            .find(codec, segment)
+        self.find_folders(codec, segment)
             .min_by_key(|folder| folder.id)
     }
 
@@ -487,6 +495,8 @@ mod tests {
         };
         let content = Content::new(vec![folder(9), folder(7), folder(8)], Vec::new());
         assert_eq!(content.find_folder(codec, "x").unwrap().id, 7);
+        assert_eq!(content.find_folders(codec, "x").count(), 3);
+        assert_eq!(content.folder(8).unwrap().id, 8);
         assert_eq!(content.len(), 3);
     }
 

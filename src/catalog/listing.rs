@@ -60,6 +60,10 @@ impl Catalog {
         id: i64,
         max_staleness: Option<Duration>,
     ) -> Result<Snapshot> {
+        if self.is_removed(id) {
+            let text = "the directory is gone: it was removed";
+            return Err(Error::new(Reason::DirectoryNotFound, text));
+        }
         self.load(id).await;
         let (mut flight, mut end) = {
             let mut state = self.lock();

@@ -32,6 +32,7 @@ pub use source::Source;
 pub use store::Store;
 
 use crate::clock::{Clock, Moment};
+use crate::encoding::NameCodec;
 use crate::error::Result;
 use node::{Change, State};
 use store::Write;
@@ -246,19 +247,28 @@ impl Catalog {
         self.change(parent, Change::FolderAdded(folder));
     }
 
+    /// A folder was removed.
+    pub fn folder_removed(&self, parent: i64, id: i64) {
+        {
+            let mut state = self.lock();
+            self.store.write(Write::Forget { folder: id });
+            state.removed(id);
+        }
+        self.change(parent, Change::FolderRemoved(id));
+    }
+
+    /// Whether the folder was removed from here.
+    pub fn is_removed(&self, id: i64) -> bool {
+        self.lock().is_removed(id)
+    }
+
     /// A folder has another parent or another name. What is known of its
     /// content stays true: folders keep their ids ([API §C]).
     pub fn folder_moved(&self, from: i64, to: i64, folder: FolderRecord) {
         if from != to {
             self.change(from, Change::FolderRemoved(folder.id));
         }
-        self.change(to, Change::FolderMoved(folder));
-    }
-
-    /// A folder is gone.
-    pub fn folder_removed(&self, parent: i64, id: i64) {
-        self.forget(id);
-        self.change(parent, Change::FolderRemoved(id));
+        self.change(to, Change::FolderAdded(folder));
     }
 
     /// 1Fichier does not know the folder: it is in no other either.
@@ -348,6 +358,35 @@ impl Catalog {
             .flat_map(node::Node::changes)
             .filter_map(Change::file)
             .any(|file| *file.url == *url)
+    }
+
+    /// Whether a folder is in another under this name, as far as is remembered.
+    /// One of which nothing is in memory may hold anything.
+    pub fn may_hold(&self, parent: i64, folder: &FolderRecord) -> bool {
+        let state = self.lock();
+        let known = state
+            .nodes
+            .get(&parent)
+            .and_then(|node| node.known.as_ref());
+        known.is_none_or(|known| {
+            let found = known.content.folder(folder.id);
+            found.is_some_and(|found| found.name == folder.name)
+        })
+    }
+
+    /// Whether a folder has no entry of this stored name, or of another one
+    /// for the same segment; `None` when nothing of it is in memory.
+    pub fn lacks(&self, folder: i64, codec: NameCodec, name: &str) -> Option<bool> {
+        let state = self.lock();
+        let known = state
+            .nodes
+            .get(&folder)
+            .and_then(|node| node.known.as_ref());
+        let segment = codec.to_segment(name);
+        known.map(|known| {
+            known.content.find_folder(codec, &segment).is_none()
+                && known.content.find_files(codec, &segment).is_empty()
+        })
     }
 
     /// Whether the folder was changed from here so lately that 1Fichier may

@@ -14,6 +14,9 @@ use super::{GRACE, Snapshot};
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 
+/// Removed folders that are remembered.
+const REMOVED: usize = 10_000;
+
 /// An own change of a folder's content. Applying it twice is the same as once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Change {
@@ -188,6 +191,9 @@ impl Node {
 pub(super) struct State {
     pub(super) nodes: HashMap<i64, Node>,
     pub(super) entries: usize,
+    /// Folders that were removed from here. Those who still hold the id of one
+    /// need not ask 1Fichier: questions in vain lead to a ban ([API §1.1]).
+    removed: HashSet<i64>,
     uses: u64,
     pub(super) hits: u64,
     pub(super) misses: u64,
@@ -265,6 +271,11 @@ impl State {
         for (_, change) in &node.changes {
             change.apply(&mut content);
         }
+        if !self.removed.is_empty() {
+            for folder in content.folders() {
+                self.removed.remove(&folder.id);
+            }
+        }
         let after = content.len();
         let snapshot = Snapshot {
             content: Arc::new(content),
@@ -298,11 +309,27 @@ impl State {
             change.apply(Arc::make_mut(&mut known.content));
         }
         let after = node.entries();
+        if let Change::FolderAdded(folder) = &change {
+            self.removed.remove(&folder.id);
+        }
         node.changes.push((Instant::now(), change));
         if node.changes.len().is_multiple_of(1_000) {
             node.forget_old_changes();
         }
         self.entries = (self.entries + after).saturating_sub(before);
+    }
+
+    /// A folder was removed from here.
+    pub(super) fn removed(&mut self, id: i64) {
+        if self.removed.len() >= REMOVED {
+            self.removed.clear();
+        }
+        self.removed.insert(id);
+        self.forget(id);
+    }
+
+    pub(super) fn is_removed(&self, id: i64) -> bool {
+        self.removed.contains(&id)
     }
 
     pub(super) fn forget(&mut self, id: i64) {
@@ -340,6 +367,75 @@ impl State {
 mod tests {
     use super::*;
     use crate::encoding::{Mask, NameCodec};
+
+    fn folder(id: i64, name: &str) -> FolderRecord {
+        FolderRecord {
+            id,
+            name: name.into(),
+            time: None,
+            password: false,
+        }
+    }
+
+    /// What is known after a listing that shows these folders.
+    fn listed(state: &mut State, id: i64, folders: &[(i64, &str)]) -> Vec<String> {
+        let folders = folders.iter().map(|(id, name)| folder(*id, name));
+        let content = Content::new(folders.collect(), Vec::new());
+        let now = Clock::system().moment();
+        let snapshot = state.merge(id, content, now, now, 1_000);
+        let mut names: Vec<_> = snapshot
+            .content
+            .folders()
+            .map(|folder| folder.name.to_string())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_late_listing_does_not_undo_a_new_name() {
+        let mut state = State::default();
+        assert_eq!(listed(&mut state, 1, &[(7, "old")]), ["old"]);
+        state.change(1, Change::FolderAdded(folder(7, "new")));
+        assert_eq!(listed(&mut state, 1, &[(7, "old")]), ["new"]);
+        assert_eq!(listed(&mut state, 1, &[(7, "new")]), ["new"]);
+        // Shown once, the listing counts again.
+        assert_eq!(listed(&mut state, 1, &[(7, "theirs")]), ["theirs"]);
+    }
+
+    #[test]
+    fn a_removed_folder_is_known_to_be_gone_until_it_is_listed() {
+        let mut state = State::default();
+        listed(&mut state, 1, &[(7, "x"), (8, "y")]);
+        state.change(1, Change::FolderRemoved(7));
+        state.removed(7);
+        assert!(state.is_removed(7) && !state.is_removed(8));
+        // Late listings still show it.
+        listed(&mut state, 1, &[(7, "x")]);
+        assert!(state.is_removed(7));
+        listed(&mut state, 2, &[(7, "x")]);
+        assert!(!state.is_removed(7));
+        for id in 0..3 * REMOVED {
+            state.removed(id as i64);
+        }
+        assert!(state.removed.len() <= REMOVED);
+    }
+
+    #[test]
+    fn what_left_and_came_back_stays() {
+        let mut state = State::default();
+        assert_eq!(listed(&mut state, 1, &[(7, "x")]), ["x"]);
+        state.change(1, Change::FolderRemoved(7));
+        assert!(listed(&mut state, 1, &[(7, "x")]).is_empty());
+        state.change(1, Change::FolderAdded(folder(7, "x")));
+        for _ in 0..3 {
+            assert_eq!(listed(&mut state, 1, &[(7, "x")]), ["x"]);
+        }
+        state.change(1, Change::FolderRemoved(7));
+        for _ in 0..3 {
+            assert!(listed(&mut state, 1, &[(7, "x")]).is_empty());
+        }
+    }
 
     fn file(name: &str) -> FileRecord {
         FileRecord {

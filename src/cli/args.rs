@@ -62,6 +62,12 @@ pub enum ClientCommand {
     Link(LinkArgs),
     /// Find files and directories that share a path, and resolve them
     Dedupe(DedupeArgs),
+    /// Remove a directory with all that is in it
+    Purge(PurgeArgs),
+    /// Move or rename a file or directory
+    Mv(MvArgs),
+    /// Copy a file inside 1Fichier
+    Cp(CpArgs),
     /// Check step by step that a remote works
     Test(TestArgs),
     /// Tell what the server is and what its remotes can do
@@ -268,6 +274,55 @@ pub enum DedupeChoice {
     Rename,
 }
 
+/// Arguments of `purge`.
+#[derive(Args, Clone, Debug)]
+pub struct PurgeArgs {
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// The directory
+    pub path: String,
+    /// Only tell how much would be removed
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// A directory that does not exist is not an error
+    #[arg(long)]
+    pub ignore_missing: bool,
+    /// Let the directory be the root, and remove everything in the account
+    #[arg(long)]
+    pub allow_root: bool,
+}
+
+/// Arguments of `mv`.
+#[derive(Args, Clone, Debug)]
+pub struct MvArgs {
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// The file or directory; a path that ends with / is a directory
+    pub source: String,
+    /// Its new path; a path that ends with / is the directory to move it into
+    pub destination: String,
+    /// Fail if there is a file of that path already
+    #[arg(long)]
+    pub create_only: bool,
+}
+
+/// Arguments of `cp`.
+#[derive(Args, Clone, Debug)]
+pub struct CpArgs {
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// The file to copy
+    pub source: String,
+    /// The path of the copy; a path that ends with / is the directory to copy it into
+    pub destination: String,
+    /// Fail if there is a file of that path already
+    #[arg(long)]
+    pub create_only: bool,
+}
+
 /// Arguments of `test`.
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
@@ -348,6 +403,9 @@ impl ClientCommand {
             Self::Rmdir(args) => &args.connect,
             Self::Link(args) => &args.connect,
             Self::Dedupe(args) => &args.connect,
+            Self::Purge(args) => &args.connect,
+            Self::Mv(args) => &args.connect,
+            Self::Cp(args) => &args.connect,
             Self::Test(args) => &args.connect,
             Self::Info(args) => &args.connect,
         }

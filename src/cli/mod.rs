@@ -14,7 +14,9 @@ mod list;
 mod manage;
 mod output;
 mod progress;
+mod purge;
 mod put;
+mod relocate;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +26,9 @@ use tokio::time::Instant;
 use tonic::Code;
 
 pub use args::{
-    AboutArgs, CatArgs, ClientCommand, ConnectArgs, DedupeArgs, DedupeChoice, GetArgs, HashArgs,
-    HashKind, InfoArgs, LinkArgs, LsArgs, MkdirArgs, PutArgs, Range, RmArgs, RmdirArgs, StatArgs,
-    TestArgs,
+    AboutArgs, CatArgs, ClientCommand, ConnectArgs, CpArgs, DedupeArgs, DedupeChoice, GetArgs,
+    HashArgs, HashKind, InfoArgs, LinkArgs, LsArgs, MkdirArgs, MvArgs, PurgeArgs, PutArgs, Range,
+    RmArgs, RmdirArgs, StatArgs, TestArgs,
 };
 pub use exit::Exit;
 
@@ -90,6 +92,9 @@ async fn execute(
         ClientCommand::Rmdir(args) => manage::rmdir(args, &open.await?, io).await,
         ClientCommand::Link(args) => links::link(args, &open.await?, io).await,
         ClientCommand::Dedupe(args) => links::dedupe(args, &open.await?, io).await,
+        ClientCommand::Purge(args) => purge::purge(args, &open.await?, io).await,
+        ClientCommand::Mv(args) => relocate::mv(args, &open.await?, io).await,
+        ClientCommand::Cp(args) => relocate::cp(args, &open.await?, io).await,
         ClientCommand::Test(args) => manage::test(args, &open.await?, io).await,
         ClientCommand::Info(_) => manage::info(&open.await?, io).await,
     }

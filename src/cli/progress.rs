@@ -8,6 +8,7 @@ use super::io::Io;
 
 const KNOWN: &str =
     "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left";
+const COUNTING: &str = "{spinner} {msg} {elapsed}";
 const UNKNOWN: &str = "{spinner} {msg} {binary_bytes} {binary_bytes_per_sec} {elapsed}";
 
 /// A bar on standard error if somebody looks at it.
@@ -26,6 +27,17 @@ impl Progress {
             .with_message(label.to_owned());
         let progress = Self { bar: Some(bar) };
         progress.style(total.is_some());
+        progress
+    }
+
+    /// A spinner for what is counted in words.
+    pub(super) fn counting(io: &Io, label: &str) -> Self {
+        let progress = Self::new(io, label, None);
+        if let Some(bar) = &progress.bar
+            && let Ok(style) = ProgressStyle::with_template(COUNTING)
+        {
+            bar.set_style(style);
+        }
         progress
     }
 
@@ -55,6 +67,13 @@ impl Progress {
     pub(super) fn position(&self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
+        }
+    }
+
+    /// So much is done, in words.
+    pub(super) fn message(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
         }
     }
 

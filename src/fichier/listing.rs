@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::budget::{Rule, Scope};
 use super::error::Error;
-use super::model::{FileItem, FolderListing, RawListing};
+use super::model::{FileItem, FolderListing, RawListing, SubFolder};
 use super::{Client, Repeat, time};
 
 impl Client {
@@ -45,6 +45,21 @@ impl Client {
             listing.files = Some(files);
         }
         Ok(listing)
+    }
+
+    /// The sub-folders of a folder. The 30 seconds between two listings of one
+    /// folder do not count for this.
+    pub async fn list_sub_folders(
+        &self,
+        scope: Scope,
+        folder: i64,
+    ) -> Result<Vec<SubFolder>, Error> {
+        const ENDPOINT: &str = "folder/ls";
+        let body = json!({"folder_id": folder});
+        let raw: RawListing = self
+            .call(scope, Rule::Folders, ENDPOINT, &body, Repeat::Safe)
+            .await?;
+        Ok(raw.check_folder(ENDPOINT, folder)?.folders)
     }
 
     /// The files of a folder with dates between two local dates ([`time::local`]);

@@ -5,6 +5,7 @@ mod body;
 mod budget;
 mod download;
 mod error;
+mod folders;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hosts;
@@ -44,7 +45,7 @@ pub use upload::{Emission, Node, Report};
 pub use user::UserInfo;
 
 use budget::{Permit, Rule};
-use model::{Envelope, RawBatch, RawInfo, RawMkdir, RawUploadServer};
+use model::{Envelope, RawBatch, RawInfo, RawUploadServer};
 use passwords::Passwords;
 
 /// Folder id of the root ([API §C]).
@@ -115,13 +116,9 @@ pub struct Client {
     lists_in_two: Arc<AtomicBool>,
     refusals: Arc<Mutex<Refusals>>,
     passwords: Arc<Passwords>,
-<<<<<<< HEAD
-    /// Only [`READS`] are called.
-=======
     /// What 1Fichier's clock showed in its last answer, and when that was.
     time: Arc<Mutex<Option<(Instant, i64)>>>,
-    /// No call that changes anything is made.
->>>>>>> a11077d
+    /// Only [`READS`] are called.
     read_only: bool,
 }
 
@@ -205,38 +202,6 @@ impl Client {
         &self.budget
     }
 
-    /// Makes a folder; returns its id and stored name.
-    pub async fn make_folder(
-        &self,
-        scope: Scope,
-        parent: i64,
-        name: &str,
-    ) -> Result<(i64, String), Error> {
-        const ENDPOINT: &str = "folder/mkdir";
-        let body = json!({"name": name, "folder_id": parent});
-        let raw: RawMkdir = self
-            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe)
-            .await?;
-        // Without an id the next upload would land in the root ([API §15]).
-        let id = raw.folder_id.0.filter(|id| *id > 0).ok_or_else(|| {
-            Error::new(
-                ENDPOINT,
-                Kind::Malformed,
-                "1Fichier says that the folder was made, but gives no id",
-            )
-        })?;
-        Ok((id, raw.name.0.unwrap_or_else(|| name.to_owned())))
-    }
-
-    /// Removes an empty folder.
-    pub async fn remove_folder(&self, scope: Scope, folder: i64) -> Result<(), Error> {
-        let body = json!({"folder_id": folder});
-        let _: Envelope = self
-            .call(scope, Rule::Call, "folder/rm", &body, Repeat::Unsafe)
-            .await?;
-        Ok(())
-    }
-
     /// Waits for the turn to make a call.
     pub async fn turn(&self, scope: Scope, endpoint: &'static str) -> Result<Turn, Error> {
         self.check_allowed(endpoint)?;
@@ -302,26 +267,6 @@ impl Client {
         }
         self.call(turn, Rule::Call, endpoint, &body, Repeat::Unsafe)
             .await
-    }
-
-    /// Moves a folder to another one, or gives it a new name where it is: not
-    /// both, as with a name 1Fichier may ignore the destination, and without a
-    /// destination it may take the root ([API §17]).
-    pub async fn move_folder(
-        &self,
-        turn: impl Into<Turn>,
-        folder: i64,
-        destination: i64,
-        rename: Option<&str>,
-    ) -> Result<(), Error> {
-        let mut body = json!({"folder_id": folder, "destination_folder_id": destination});
-        if let Some(name) = rename {
-            body["rename"] = name.into();
-        }
-        let _: Envelope = self
-            .call(turn, Rule::Call, "folder/mv", &body, Repeat::Unsafe)
-            .await?;
-        Ok(())
     }
 
     /// Gives files new names in their folders, as pairs of URL and name; at
@@ -590,47 +535,3 @@ fn backoff(attempt: u32) -> Duration {
     let base = Duration::from_millis(500) * 4_u32.pow(attempt.saturating_sub(1).min(3));
     base.mul_f64(fastrand::f64().mul_add(0.25, 1.0))
 }
-<<<<<<< HEAD
-=======
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_read_only_client_makes_no_call_that_changes_anything() {
-        // Nobody listens there: what is sent fails in another way.
-        let hosts = Hosts::new("http://127.0.0.1:1/v1").unwrap();
-        let key = ApiKey::new("key").unwrap();
-        let client = Client::new(hosts, key, Limits::none()).unwrap();
-        let client = client.read_only();
-        let scope = Scope::new(Priority::Read);
-        let urls = ["https://1fichier.com/?abcde".to_owned()];
-        let url = urls[0].as_str();
-        let password = Password::new(["secret".to_owned()]);
-        let refused = |kind: Kind, what: &str| assert_eq!(kind, Kind::ReadOnly, "{what}");
-        macro_rules! refused {
-            ($call:expr) => {
-                refused(
-                    $call.await.map(|_| ()).unwrap_err().kind(),
-                    stringify!($call),
-                )
-            };
-        }
-        refused!(client.make_folder(scope, ROOT, "x"));
-        refused!(client.remove_folder(scope, 7));
-        refused!(client.remove_files(scope, &urls));
-        refused!(client.move_files(scope, &urls, 7, None));
-        refused!(client.copy_files(scope, &urls, 7, None));
-        refused!(client.copy_protected(scope, url, 7, None, &password));
-        refused!(client.rename_files(scope, &[(url.to_owned(), "x".to_owned())]));
-        refused!(client.move_folder(scope, 7, 8, None));
-        refused!(client.protect_file(scope, url, &password));
-        refused!(client.share_folder(scope, 7, None));
-        refused!(client.unshare_folder(scope, 7));
-        refused!(client.upload_node(scope));
-        let error: crate::error::Error = client.remove_folder(scope, 7).await.unwrap_err().into();
-        assert_eq!(error.reason(), crate::error::Reason::ReadOnly);
-    }
-}
->>>>>>> a11077d

@@ -26,7 +26,11 @@ async fn a_read_only_client_only_reads() {
     refused!(client.move_files(scope, &urls, 7, None));
     refused!(client.copy_files(scope, &urls, 7, None));
     refused!(client.copy_protected(scope, url, 7, None, &password));
-    refused!(client.rename_file(scope, url, "x"));
+    refused!(client.rename_files(scope, &[(url.to_owned(), "x".to_owned())]));
+    refused!(client.move_folder(scope, 7, 8, None));
+    refused!(client.protect_file(scope, url, &password));
+    refused!(client.share_folder(scope, 7, None));
+    refused!(client.unshare_folder(scope, 7));
     refused!(client.upload_node(scope));
     refused!(client.turn(scope, "file/rm"));
     let read = client.file_exists(scope, url).await.unwrap_err();

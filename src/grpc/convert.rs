@@ -193,6 +193,13 @@ pub(super) fn none_if_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+pub(super) fn path_failure((path, error): (backend::RemotePath, Error)) -> proto::PathFailure {
+    proto::PathFailure {
+        path: path.to_string(),
+        failure: Some(failure(&error)),
+    }
+}
+
 pub(super) fn connection_check(check: Check) -> proto::ConnectionCheck {
     let (state, failed) = match &check.state {
         CheckState::Passed => (proto::CheckState::Passed, None),
@@ -237,10 +244,12 @@ pub(super) fn remote_info(remote: &backend::Remote) -> proto::RemoteInfo {
             Can::RequestId,
             Can::Delete,
             Can::Directories,
+            Can::Purge,
             Can::Copy,
             Can::Move,
             Can::PublicLink,
             Can::Dedupe,
+            Can::MoveDir,
         ]);
     }
     capabilities.sort_unstable();

@@ -5,11 +5,10 @@ use tonic::Status;
 
 use super::convert;
 use super::deadline::within;
-use super::status::failure;
 use crate::backend::{Listing, Remote};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::Scope;
-use crate::proto::{ListRequest, ListResponse, PathFailure};
+use crate::proto::{ListRequest, ListResponse};
 
 /// What a token must have in common with its request.
 fn fingerprint(request: &ListRequest) -> u32 {
@@ -85,10 +84,7 @@ pub(super) fn messages(
             failures: page
                 .failures
                 .into_iter()
-                .map(|(path, error)| PathFailure {
-                    path: path.to_string(),
-                    failure: Some(failure(&error)),
-                })
+                .map(convert::path_failure)
                 .collect(),
             as_of_time: page.as_of.map(convert::time),
         };

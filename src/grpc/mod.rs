@@ -7,6 +7,7 @@ mod deadline;
 mod dedupe_stream;
 mod get_stream;
 mod list_stream;
+mod purge_stream;
 mod put_stream;
 mod service;
 mod status;

@@ -7,9 +7,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::{scope, within};
 use super::status::{failure, status};
-use super::{activity, convert, dedupe_stream, get_stream, list_stream, put_stream};
+use super::{activity, convert, dedupe_stream, get_stream, list_stream, purge_stream, put_stream};
 use crate::backend::{
-    self, DedupeOptions, LinkOptions, ListOptions, MAX_DELETE_TARGETS, ReadOptions,
+    self, DedupeOptions, LinkOptions, ListOptions, MAX_DELETE_TARGETS, PurgeOptions, ReadOptions,
     RelocateOptions, Remote, RemotePath, Remotes,
 };
 use crate::error::{Error, Reason};
@@ -39,12 +39,6 @@ impl StorageService {
     fn remote(&self, name: &str) -> Result<&Remote, Status> {
         self.remotes.get(name).map_err(|error| status(&error))
     }
-
-    fn writable(&self, name: &str) -> Result<&Remote, Status> {
-        let remote = self.remote(name)?;
-        remote.check_writable().map_err(|error| status(&error))?;
-        Ok(remote)
-    }
 }
 
 fn path(text: &str) -> Result<RemotePath, Status> {
@@ -53,17 +47,6 @@ fn path(text: &str) -> Result<RemotePath, Status> {
 
 fn invalid(error: Error) -> Status {
     status(&error)
-}
-
-fn missing<T>(capability: Capability) -> Answer<T> {
-    let name = capability.as_str_name().trim_start_matches("CAPABILITY_");
-    Err(status(
-        &Error::new(
-            Reason::CapabilityMissing,
-            format!("this version of the server cannot do {name} yet"),
-        )
-        .with("capability", name),
-    ))
 }
 
 #[tonic::async_trait]
@@ -283,8 +266,19 @@ impl StorageBackend for StorageService {
     type PurgeStream = Messages<PurgeResponse>;
 
     async fn purge(&self, request: Request<PurgeRequest>) -> Answer<Self::PurgeStream> {
-        self.writable(&request.get_ref().remote)?;
-        missing(Capability::Purge)
+        let scope = scope(request.metadata(), Priority::Delete);
+        let request = request.into_inner();
+        let remote = self.remote(&request.remote)?;
+        let path = path(&request.path)?;
+        let options = PurgeOptions {
+            allow_missing: request.allow_missing,
+            validate_only: request.validate_only,
+            allow_root: request.allow_root,
+        };
+        let purge = within(scope, remote, remote.purge(scope, &path, options)).await?;
+        Ok(Response::new(
+            purge_stream::messages(scope, remote.clone(), purge).boxed(),
+        ))
     }
 
     async fn copy(&self, request: Request<CopyRequest>) -> Answer<CopyResponse> {
@@ -338,8 +332,20 @@ impl StorageBackend for StorageService {
     }
 
     async fn move_dir(&self, request: Request<MoveDirRequest>) -> Answer<MoveDirResponse> {
-        self.writable(&request.get_ref().remote)?;
-        missing(Capability::MoveDir)
+        let scope = scope(request.metadata(), Priority::Upload);
+        let request = request.into_inner();
+        let remote = self.remote(&request.remote)?;
+        let (source, destination) = (
+            path(&request.source_path)?,
+            path(&request.destination_path)?,
+        );
+        let request_id = convert::none_if_empty(request.request_id);
+        let work = remote.move_directory(scope, &source, &destination, request_id);
+        let moved = within(scope, remote, work).await?;
+        Ok(Response::new(MoveDirResponse {
+            entry: Some(convert::entry(moved.entry)),
+            replayed: moved.replayed,
+        }))
     }
 
     async fn public_link(&self, request: Request<PublicLinkRequest>) -> Answer<PublicLinkResponse> {

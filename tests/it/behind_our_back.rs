@@ -81,6 +81,19 @@ async fn asking_where_files_landed_costs_one_call_now_and_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_that_we_remove_again_are_not_asked_for() {
+    let world = world().await;
+    for number in 0..15 {
+        let path = format!("d{number}/f");
+        world.put(&path, &content(100)).await.unwrap();
+        assert_eq!(world.delete(&[&path]).await, [""]);
+    }
+    world.control.reset_calls();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.control.calls().total_v1(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_that_we_move_on_stay_where_they_were_moved() {
     let world = world().await;
     for (from, to) in [("a/1", "b/1"), ("a/2", "2")] {

@@ -27,6 +27,8 @@ enum Operation {
     Delete,
     Mkdir,
     Rmdir,
+    Purge,
+    MoveDir,
 }
 
 use Operation::*;
@@ -55,11 +57,14 @@ fn endpoints(operation: Operation) -> &'static [&'static str] {
         Delete => &["file/rm"],
         Mkdir => &["folder/mkdir"],
         Rmdir => &["folder/rm"],
+        Purge => &["file/rm", "folder/rm"],
+        // A rename, a move, and a look at the end.
+        MoveDir => &["folder/mkdir", "folder/mv", "folder/ls"],
     }
 }
 
 /// The faults that make sense at a call.
-fn kinds(endpoint: &str) -> Vec<FaultKind> {
+pub(crate) fn kinds(endpoint: &str) -> Vec<FaultKind> {
     let ko = |http, message: &str| Ko {
         http,
         message: message.to_owned(),
@@ -170,6 +175,30 @@ async fn perform(world: &World, operation: Operation) -> Result<(), tonic::Statu
         },
         Mkdir => assert!(world.mkdir("m").await?.entry.is_some()),
         Rmdir => world.rmdir("d/empty").await?,
+        Purge => {
+            let request = PurgeRequest {
+                path: "d".to_owned(),
+                ..PurgeRequest::default()
+            };
+            let mut stream = world.client.clone().purge(request).await?.into_inner();
+            let mut failures = Vec::new();
+            while let Some(answer) = stream.message().await? {
+                failures.extend(answer.failures);
+                if answer.done && !failures.is_empty() {
+                    let failure = failures.remove(0).failure.unwrap();
+                    return Err(failed(&failure.reason));
+                }
+            }
+        }
+        MoveDir => {
+            let request = MoveDirRequest {
+                source_path: "d".to_owned(),
+                destination_path: "m/e".to_owned(),
+                ..MoveDirRequest::default()
+            };
+            let answer = world.client.clone().move_dir(request).await?.into_inner();
+            assert_eq!(answer.entry.unwrap().path, "m/e");
+        }
     }
     Ok(())
 }
@@ -226,7 +255,9 @@ async fn bad_day(
         let fits = reason.starts_with("UPSTREAM_")
             || reason == "STORED_CONTENT_CORRUPT"
             // How 1Fichier words this refusal is not known ([API §18]).
-            || operation == Rmdir && reason == "DIRECTORY_NOT_EMPTY" && matches!(kind, Ko { .. });
+            || matches!(operation, Rmdir | Purge)
+                && reason == "DIRECTORY_NOT_EMPTY"
+                && matches!(kind, Ko { .. });
         assert!(fits, "{context}: {status:?}");
         assert!(
             times > 1 || !repeatable(operation, endpoint, &kind),
@@ -241,7 +272,7 @@ async fn bad_day(
         let done = match (&repeated, operation) {
             (Ok(()), _) => true,
             (Err(status), Delete) => reason(status) == "FILE_NOT_FOUND",
-            (Err(status), Rmdir) => reason(status) == "DIRECTORY_NOT_FOUND",
+            (Err(status), Rmdir | Purge | MoveDir) => reason(status) == "DIRECTORY_NOT_FOUND",
             _ => false,
         };
         assert!(done, "{context}: {repeated:?}");
@@ -256,7 +287,8 @@ async fn bad_day(
     let expected: &[&str] = match operation {
         Put | PutUnknownSize | PutLarge => &["d/new", "d/old"],
         PutIntoNew => &["d/old", "n/o/new"],
-        Delete => &[],
+        Delete | Purge => &[],
+        MoveDir => &["m/e/old"],
         _ => &["d/old"],
     };
     assert_eq!(stored, expected, "{context}");
@@ -272,7 +304,7 @@ fn repeatable(operation: Operation, endpoint: &str, kind: &FaultKind) -> bool {
     match (operation, endpoint, kind) {
         // Content that was not kept cannot be sent again; an unkept answer of
         // a change is told; refusals are final.
-        (PutLarge, "upload.cgi", _) | (_, "folder/mkdir" | "folder/rm", _) => false,
+        (PutLarge, "upload.cgi", _) | (_, "folder/mkdir", _) | (Rmdir, "folder/rm", _) => false,
         (_, _, Ko { message, .. }) => message.starts_with("Flood"),
         (Get, "download", Corrupt) | (GetRange, "download", Corrupt) => false,
         _ => true,
@@ -317,6 +349,8 @@ async fn changes_survive_a_fault_or_say_what_it_was() {
             Delete,
             Mkdir,
             Rmdir,
+            Purge,
+            MoveDir,
         ],
         1,
     )
@@ -325,7 +359,20 @@ async fn changes_survive_a_fault_or_say_what_it_was() {
 
 #[tokio::test(start_paused = true)]
 async fn changes_say_what_stays_wrong() {
-    bad_days(&[Put, PutReplacing, PutIntoNew, Delete, Mkdir, Rmdir], 100).await;
+    bad_days(
+        &[
+            Put,
+            PutReplacing,
+            PutIntoNew,
+            Delete,
+            Mkdir,
+            Rmdir,
+            Purge,
+            MoveDir,
+        ],
+        100,
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

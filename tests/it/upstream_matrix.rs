@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pluton_fichier::emulator::{
     Batch, Behaviour, EmptyArrays, ForbiddenChars, InfoContentType, LinkOrder, MkdirExisting,
-    NodeKind, RmMissing, TokenRefusal, UnknownFolder, UnknownParent,
+    MvRename, NodeKind, RmMissing, TokenRefusal, UnknownFolder, UnknownParent,
 };
-use pluton_fichier::proto::{Entry, PutHeader};
+use pluton_fichier::proto::{Entry, MoveDirRequest, PurgeRequest, PurgeResponse, PutHeader};
 
 use crate::checks::*;
 use crate::harness::*;
@@ -26,6 +26,7 @@ pub(crate) fn switches() -> Vec<Switch> {
             all.push((name, Box::new(change)));
         )+};
     }
+    switch!(mv_rename: MvRename::IgnoresDestination);
     switch!(mkdir_existing: MkdirExisting::ReturnExisting, MkdirExisting::Duplicate);
     switch!(link_order: LinkOrder::Shuffled);
     switch!(xid_differs: true);
@@ -68,6 +69,18 @@ fn seen(entry: &Entry) -> String {
         "{path} {:?} {size:?} {sums:?} {attributes:?}",
         entry.r#type()
     )
+}
+
+/// The end of a purge.
+async fn last(world: &World, request: PurgeRequest) -> Result<PurgeResponse, String> {
+    let purge = world.client.clone().purge(request).await;
+    let mut stream = purge.map_err(|error| reason(&error))?.into_inner();
+    let mut last = PurgeResponse::default();
+    while let Some(answer) = stream.message().await.map_err(|error| reason(&error))? {
+        assert!(answer.failures.is_empty(), "{answer:?}");
+        last = answer;
+    }
+    Ok(last)
 }
 
 /// A small life of an account, as a client sees it.
@@ -142,6 +155,35 @@ async fn life(world: &World) -> Vec<String> {
         "rmdir",
         &world.rmdir("new").await.map_err(|error| reason(&error)),
     );
+    for path in ["tree/a", "tree/b/c", "tree/b/d", "tree/é/e"] {
+        world.put(path, path.as_bytes()).await.unwrap();
+    }
+    let mut see_moved = async |from: &str, to: &str| {
+        let request = MoveDirRequest {
+            source_path: from.to_owned(),
+            destination_path: to.to_owned(),
+            ..MoveDirRequest::default()
+        };
+        let moved = world.client.clone().move_dir(request).await;
+        let moved = moved.map(|moved| moved.into_inner().entry.unwrap());
+        let moved = moved.map(|entry| seen(&entry));
+        see("move", &(from, to, moved.map_err(|error| reason(&error))));
+    };
+    see_moved("tree/b", "tree/ü").await;
+    see_moved("tree/é", "new/parent/é").await;
+    see_moved("tree/ü", "dir/'b'").await;
+    see_moved("tree", "dir").await;
+    see_moved("dir", "dir/'b'/dir").await;
+    see_moved("none", "other").await;
+    see("names", &world.names("", true).await);
+    for path in ["dir/'b'", "new", "none", ""] {
+        let request = PurgeRequest {
+            path: path.to_owned(),
+            ..PurgeRequest::default()
+        };
+        see("purge", &(path, last(world, request).await));
+    }
+    see("names", &world.names("", true).await);
     see(
         "put last",
         &seen(&world.put("dir/last", &small).await.unwrap()),

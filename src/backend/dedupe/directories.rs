@@ -34,7 +34,7 @@ impl Walk {
         content: &Content,
     ) -> Result<Group, Left> {
         let entry =
-            |path: &RemotePath, folder: &FolderRecord| Entry::directory(path.clone(), folder);
+            |path: &RemotePath, folder: &FolderRecord| Entry::directory(path.clone(), folder, 1);
         let first = &folders[0];
         let mut group = Group {
             entries: folders.iter().map(|folder| entry(&path, folder)).collect(),

@@ -229,7 +229,11 @@ impl Relocation {
         let url = file.url.to_string();
         let scope = Scope::new(Priority::Upload);
         let taken_back = if self.action == Action::Copy {
-            self.remote.remove_urls(scope, self.route.to, &[url]).await
+            let copy = Target {
+                folder: self.route.to,
+                url,
+            };
+            self.remote.remove_all(scope, &[copy]).await
         } else {
             self.send_back(scope, from, &original, file).await
         };

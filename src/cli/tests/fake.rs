@@ -37,6 +37,14 @@ pub(super) struct State {
     pub(super) links: Vec<PublicLinkRequest>,
     pub(super) dedupes: Vec<DedupeRequest>,
     pub(super) groups: Vec<DedupeResponse>,
+    pub(super) purges: Vec<PurgeRequest>,
+    /// What the next purges answer.
+    pub(super) purge_answers: Vec<Vec<Result<PurgeResponse, Status>>>,
+    pub(super) moves: Vec<MoveRequest>,
+    pub(super) directory_moves: Vec<MoveDirRequest>,
+    pub(super) copies: Vec<CopyRequest>,
+    /// Failures of the next moves and copies.
+    pub(super) move_failures: Vec<Status>,
     /// List does not answer, and Get stops after its first chunk.
     pub(super) stall: bool,
 }
@@ -66,6 +74,14 @@ impl Fake {
 
     pub(super) fn hold(&self, path: &str, content: impl Into<Bytes>) {
         self.state().files.insert(path.into(), content.into());
+    }
+
+    fn fail_once(&self) -> Result<(), Status> {
+        let mut state = self.state();
+        match state.move_failures.is_empty() {
+            true => Ok(()),
+            false => Err(state.move_failures.remove(0)),
+        }
     }
 
     fn find(&self, path: &str) -> Result<Bytes, Status> {
@@ -106,6 +122,14 @@ fn entry(path: &str, content: &Bytes) -> Entry {
             hex: "ab".into(),
         }],
         etag: format!("etag-{}", content.len()),
+        ..Entry::default()
+    }
+}
+
+fn directory(path: &str) -> Entry {
+    Entry {
+        path: path.into(),
+        r#type: EntryType::Directory.into(),
         ..Entry::default()
     }
 }
@@ -289,7 +313,16 @@ impl StorageBackend for Fake {
 
     async fn stat(&self, request: Request<StatRequest>) -> Answer<StatResponse> {
         let path = request.into_inner().path;
-        let entry = Some(entry(&path, &self.find(&path)?));
+        let below = format!("{path}/");
+        let is_directory = self
+            .state()
+            .files
+            .keys()
+            .any(|file| file.starts_with(&below));
+        let entry = Some(match is_directory {
+            true => directory(&path),
+            false => entry(&path, &self.find(&path)?),
+        });
         Ok(Response::new(StatResponse {
             entry,
             as_of_time: None,
@@ -373,17 +406,43 @@ impl StorageBackend for Fake {
         Err(status(Reason::DirectoryNotEmpty, "not empty"))
     }
 
-    async fn purge(&self, _: Request<PurgeRequest>) -> Answer<Self::PurgeStream> {
-        Err(Status::unimplemented(""))
+    async fn purge(&self, request: Request<PurgeRequest>) -> Answer<Self::PurgeStream> {
+        let mut state = self.state();
+        state.purges.push(request.into_inner());
+        let answers = state.purge_answers.remove(0);
+        Ok(Response::new(stream::iter(answers).boxed()))
     }
-    async fn copy(&self, _: Request<CopyRequest>) -> Answer<CopyResponse> {
-        Err(Status::unimplemented(""))
+
+    async fn copy(&self, request: Request<CopyRequest>) -> Answer<CopyResponse> {
+        let request = request.into_inner();
+        self.state().copies.push(request.clone());
+        self.fail_once()?;
+        let content = self.find(&request.source_path)?;
+        self.hold(&request.destination_path, content.clone());
+        let entry = Some(entry(&request.destination_path, &content));
+        let replayed = false;
+        Ok(Response::new(CopyResponse { entry, replayed }))
     }
-    async fn r#move(&self, _: Request<MoveRequest>) -> Answer<MoveResponse> {
-        Err(Status::unimplemented(""))
+
+    async fn r#move(&self, request: Request<MoveRequest>) -> Answer<MoveResponse> {
+        let request = request.into_inner();
+        self.state().moves.push(request.clone());
+        self.fail_once()?;
+        let content = self.find(&request.source_path)?;
+        self.state().files.remove(&request.source_path);
+        self.hold(&request.destination_path, content.clone());
+        let entry = Some(entry(&request.destination_path, &content));
+        let replayed = false;
+        Ok(Response::new(MoveResponse { entry, replayed }))
     }
-    async fn move_dir(&self, _: Request<MoveDirRequest>) -> Answer<MoveDirResponse> {
-        Err(Status::unimplemented(""))
+
+    async fn move_dir(&self, request: Request<MoveDirRequest>) -> Answer<MoveDirResponse> {
+        let request = request.into_inner();
+        self.state().directory_moves.push(request.clone());
+        self.fail_once()?;
+        let entry = Some(directory(&request.destination_path));
+        let replayed = false;
+        Ok(Response::new(MoveDirResponse { entry, replayed }))
     }
     async fn public_link(&self, request: Request<PublicLinkRequest>) -> Answer<PublicLinkResponse> {
         let request = request.into_inner();

@@ -2,6 +2,7 @@
 
 mod fake;
 mod transfers;
+mod trees;
 mod units;
 
 use std::io::{Cursor, Write};

@@ -1,0 +1,85 @@
+//! What a write meets at its place, and what it takes the place of.
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::directories::Writable;
+use super::entry::etag;
+use super::path::RemotePath;
+use super::put::{PutOptions, WriteMode, etag_mismatch};
+use super::resolve::Found;
+use super::twins::FileAt;
+use super::{AtPath, Remote};
+use crate::catalog::FileRecord;
+use crate::error::{Error, Reason, Result};
+use crate::fichier::Scope;
+
+impl Remote {
+    /// What stands at the path now must allow the write.
+    pub(super) async fn check_target(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        options: &PutOptions,
+    ) -> Result<()> {
+        if !options.create_parents
+            && let Some((parent, _)) = path.split()
+        {
+            self.directory(scope, &parent, None).await?;
+        }
+        let existing = match self.find(scope, path, None).await?.0 {
+            Found::Root | Found::Folder(_) => return Err(Error::is_a_directory(path.as_str())),
+            Found::Files { files, .. } => files.into_iter().next(),
+            Found::Nothing => None,
+        };
+        check_existing(path, options, existing.as_ref().map(|at| &at.file))
+    }
+
+    /// Writes to one place one after the other, so that each sees what the one
+    /// before it left. The path is not enough: a directory that was moved has
+    /// another one than when the write began. What stands there now must allow
+    /// the write. Returns the files that are there, too.
+    pub(super) async fn claim(
+        &self,
+        scope: Scope,
+        target: &Writable,
+        path: &RemotePath,
+        segment: &str,
+        options: &PutOptions,
+    ) -> Result<(OwnedMutexGuard<()>, Vec<FileAt>)> {
+        let key = format!("file {} {segment}", target.id());
+        let lock = self.account.locks.hold(key).await;
+        let contents = match self.contents(scope, &target.directory, None).await {
+            // Another program removed it: the landing will tell.
+            Err(error) if error.reason() == Reason::DirectoryNotFound => {
+                return Ok((lock, Vec::new()));
+            }
+            contents => contents.at_path(path)?,
+        };
+        let files = contents.find_files(self.codec, segment);
+        if files.is_empty() && contents.find_directory(self.codec, segment).is_some() {
+            return Err(Error::is_a_directory(path.as_str()));
+        }
+        check_existing(path, options, files.first().map(|at| &at.file))?;
+        Ok((lock, files))
+    }
+}
+
+fn check_existing(
+    path: &RemotePath,
+    options: &PutOptions,
+    existing: Option<&FileRecord>,
+) -> Result<()> {
+    if options.mode == WriteMode::CreateOnly && existing.is_some() {
+        return Err(Error::new(
+            Reason::EntryExists,
+            format!("there is already a file {path:?}"),
+        )
+        .at(path.as_str()));
+    }
+    match &options.if_match {
+        Some(wanted) if existing.is_none_or(|file| etag(file) != *wanted) => {
+            Err(etag_mismatch(path))
+        }
+        _ => Ok(()),
+    }
+}
