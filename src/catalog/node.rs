@@ -75,9 +75,8 @@ impl Change {
             Self::FileProtected(url, password) => {
                 file(url).is_some_and(|shown| shown.password == *password)
             }
-            Self::FolderAdded(added) => content.has_folder(added.id),
-            Self::FolderMoved(moved) => {
-                folder(&moved.id).is_some_and(|shown| shown.name == moved.name)
+            Self::FolderAdded(added) | Self::FolderMoved(added) => {
+                folder(&added.id).is_some_and(|shown| shown.name == added.name)
             }
             Self::FolderProtected(id, password) => {
                 folder(id).is_some_and(|shown| shown.password == *password)
@@ -309,7 +308,7 @@ impl State {
             change.apply(Arc::make_mut(&mut known.content));
         }
         let after = node.entries();
-        if let Change::FolderAdded(folder) = &change {
+        if let Change::FolderAdded(folder) | Change::FolderMoved(folder) = &change {
             self.removed.remove(&folder.id);
         }
         node.changes.push((Instant::now(), change));

@@ -12,7 +12,7 @@ use crate::backend::{
     self, DedupeOptions, LinkOptions, ListOptions, MAX_DELETE_TARGETS, PurgeOptions, ReadOptions,
     RelocateOptions, Remote, RemotePath, Remotes,
 };
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::fichier::{Password, Priority};
 use crate::proto::storage_backend_server::StorageBackend;
 use crate::proto::*;
