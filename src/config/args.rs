@@ -140,7 +140,7 @@ pub struct ServerArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, conflicts_with_all = ["api_url", "api_key_file"])]
     pub emulator: Option<bool>,
 
-    /// URL of the 1Fichier API [default: https://api.1fichier.com/v1].
+    /// URL of the 1Fichier API [default: the real one].
     #[arg(long, value_name = "URL")]
     pub api_url: Option<String>,
 
