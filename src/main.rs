@@ -3,9 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use pluton_fichier::cli::{self, ClientCommand};
-use pluton_fichier::config::ServeArgs;
+use pluton_fichier::config::{
+    Config, Environment, Loaded, LogArgs, LogFormat, Logging, ServeArgs, with_variables,
+};
 use pluton_fichier::emulator::EmulatorArgs;
 use pluton_fichier::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,74 +23,125 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// What to log, for example info or debug,h2=info.
-    #[arg(
-        long,
-        global = true,
-        env = "PLUTON_FICHIER_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    log: String,
-
-    /// How to log.
-    #[arg(long, global = true, env = "PLUTON_FICHIER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the server.
     Serve(ServeArgs),
+    /// Print every setting and where it comes from, and every problem with them.
+    CheckConfig(CheckArgs),
     /// Run only the emulator of the 1Fichier API.
     Emulator(EmulatorArgs),
     #[command(flatten)]
     Client(ClientCommand),
 }
 
-fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
+#[derive(Args)]
+struct CheckArgs {
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+fn log_to_stderr(logging: &Logging) {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(EnvFilter::new(&logging.filter))
         .with_writer(std::io::stderr);
-    match format {
+    match logging.format {
         LogFormat::Text => builder
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init(),
         LogFormat::Json => builder.json().init(),
     }
-    Ok(())
+}
+
+fn parse() -> Cli {
+    let command = with_variables(Cli::command())
+        .mut_subcommand("serve", with_variables)
+        .mut_subcommand("check-config", with_variables);
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Err(error) = log_to_stderr(&cli.log, cli.log_format) {
-        eprintln!("error: {error}");
-        return ExitCode::from(2);
-    }
-    let outcome = match cli.command {
-        Command::Serve(args) => serve(args).await,
-        Command::Emulator(args) => pluton_fichier::emulator::run(args).await,
-        Command::Client(command) => return cli::run(command).await,
+    let cli = parse();
+    let environment = Environment::of_process();
+    let log = |log: LogArgs| {
+        let logging = log.resolve(&environment);
+        logging.map(|logging| log_to_stderr(&logging))
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+    match cli.command {
+        Command::Serve(args) => {
+            let loaded = args.load(cli.log, &environment).await;
+            log_to_stderr(&loaded.logging);
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            match loaded.config {
+                Ok(config) => finish(serve(config).await),
+                Err(problems) => fail(&problems),
+            }
         }
+        Command::CheckConfig(args) => {
+            check_config(&args.serve.load(cli.log, &environment).await, args.json)
+        }
+        Command::Emulator(args) => match log(cli.log) {
+            Ok(()) => finish(pluton_fichier::emulator::run(args).await),
+            Err(problem) => wrong_usage(&problem),
+        },
+        Command::Client(command) => match log(cli.log) {
+            Ok(()) => cli::run(command).await,
+            Err(problem) => wrong_usage(&problem),
+        },
     }
 }
 
-async fn serve(args: ServeArgs) -> Result<(), String> {
-    let config = args.check(|name| std::env::var(name).ok())?;
+fn finish(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&[error]),
+    }
+}
+
+fn fail(problems: &[String]) -> ExitCode {
+    for problem in problems {
+        eprintln!("error: {problem}");
+    }
+    ExitCode::FAILURE
+}
+
+fn wrong_usage(problem: &str) -> ExitCode {
+    eprintln!("error: {problem}");
+    ExitCode::from(2)
+}
+
+/// What is configured goes to stdout, what is wrong with it to stderr.
+fn check_config(loaded: &Loaded, json: bool) -> ExitCode {
+    let problems = loaded.config.as_ref().err().map_or(&[][..], Vec::as_slice);
+    let mut out = std::io::stdout();
+    // Whoever does not read it to the end still gets the exit code.
+    if json {
+        let _ = writeln!(out, "{}", loaded.report.to_json(problems, &loaded.warnings));
+    } else {
+        let _ = write!(out, "{}", loaded.report);
+        for warning in &loaded.warnings {
+            eprintln!("warning: {warning}");
+        }
+    }
+    match problems {
+        [] => ExitCode::SUCCESS,
+        _ if json => ExitCode::FAILURE,
+        _ => fail(problems),
+    }
+}
+
+async fn serve(config: Config) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot wait for signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

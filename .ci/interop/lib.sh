@@ -8,7 +8,11 @@ work=$(mktemp -d)
 servers=()
 checks=0
 
-for name in $(compgen -e PLUTON_FICHIER_ || true); do unset "$name"; done
+# What is configured on this machine is not for the checks.
+for name in $(compgen -e PLUTON_FICHIER_ || true) $(compgen -e RCLONE_ || true) $(compgen -e XDG_ || true); do
+    unset "$name"
+done
+export HOME=$work
 
 finish() {
     local status=$? pid

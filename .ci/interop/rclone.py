@@ -202,13 +202,89 @@ def main():
             os.environ.update(HTTPS_PROXY=proxy.url, SSL_CERT_FILE=str(emulator.ca), no_proxy="127.0.0.1")
             rclone = Rclone(directory, emulator, proxy)
             print(rclone.run("version").splitlines()[0], flush=True)
+            configuration(directory, rclone)
             both_ways(directory, rclone)
     print(f"{client.checks} checks with rclone")
 
 
-def serve(directory, name):
+def report(config, environment, *arguments):
+    """What check-config says, and its exit code."""
+    done = subprocess.run(
+        [PROGRAM, "check-config", "--json", "--rclone-config", config, *arguments],
+        env={"PATH": os.environ["PATH"], "HOME": str(config.parent), **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        timeout=30,
+    )
+    found = json.loads(done.stdout)
+    options = {
+        remote["name"]: {o["name"]: o.get("value", o.get("characters")) for o in remote["options"]}
+        for remote in found["remotes"]
+    }
+    return done.returncode, found["problems"], options
+
+
+def configuration(directory, rclone):
+    """The configuration that rclone writes, plain and encrypted."""
+    config = directory / "written.conf"
+    password = "  päss „wörd“ ½ "
+    environment = {"RCLONE_CONFIG_PASS": password}
+
+    def run(*arguments):
+        done = subprocess.run(
+            [rclone.program, *arguments, "--config", config],
+            env={**rclone.environment, **environment},
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+        return done.stdout.decode()
+
+    options = {"api_key": KEY, "file_password": "sécret", "cdn": "true", "encoding": "Slash,Dot", "description": "a `b` c"}
+    run("config", "create", "written", "fichier", *[f"{key}={value}" for key, value in options.items()])
+    with open(config, "a") as file:
+        file.write("[written.inner]\ndescription = %(encoding)s, %(type)s\n[elsewhere]\ntype = local\n")
+    dump = json.loads(run("config", "dump"))
+    ours = [line.rstrip(":") for line in run("listremotes", "--type", "fichier").splitlines()]
+
+    def check():
+        code, problems, remotes = report(config, environment)
+        equal("problems", problems, [])
+        equal("the exit code", code, 0)
+        equal("the remotes", list(remotes), ours)
+        equal("the length of the key", remotes["written.inner"]["api_key"], len(KEY))
+        for key in ["encoding", "description"]:
+            equal(key, remotes["written"][key], dump["written"][key])
+        equal("the inner description", remotes["written.inner"]["description"], dump["written.inner"]["description"])
+        equal("the length of the obscured password", remotes["written"]["file_password"], len(dump["written"]["file_password"]))
+
+    check()
+    ok("check-config reads a configuration that rclone wrote as rclone does")
+    secret = directory / "printed"
+    secret.write_text(password + "\n")
+    run("config", "encryption", "set", "--password-command", f"cat {secret}")
+    equal("the encrypted file", "RCLONE_ENCRYPT_V0:" in config.read_text(), True)
+    check()
+    ok("and the same after rclone encrypted it")
+    environment["RCLONE_CONFIG_PASS"] = password.strip()
+    code, problems, _ = report(config, environment)
+    equal("the exit code with a wrong password", (code, len(problems)), (1, 1))
+    code, problems, remotes = report(config, environment, "--password-command", f"cat {secret}")
+    equal("with a password command", (code, problems, list(remotes)), (0, [], ours))
+    arguments = ["--rclone-config", str(config), "--remote", "written.inner", "--password-command", f"cat {secret}"]
+    with serve(directory, "configured", *arguments, key=None) as server:
+        connection = client.Client(server.addresses[0])
+        connection.put("configured/file", b"content")
+        equal("what rclone sees", rclone.files("f:configured"), ["file"])
+        connection.close()
+    rclone.run("purge", "f:configured")
+    ok("and the server serves the account that it names")
+
+
+def serve(directory, name, *more, key=KEY):
     arguments = ["--grpc-listen", "127.0.0.1:0", "--state-dir", str(directory / f"state-{name}"), "--api-url", API]
-    return Server(directory, name, *arguments, key=KEY)
+    return Server(directory, name, *arguments, *more, key=key)
 
 
 def both_ways(directory, rclone):

@@ -22,7 +22,7 @@ serve=("$program" serve --grpc-listen 127.0.0.1:0)
 key=PLUTON_FICHIER_API_KEY=demo-key_for=the-local_emulator=
 
 # Help and version.
-for arguments in --help "serve --help" "emulator --help" "help serve"; do
+for arguments in --help "serve --help" "check-config --help" "emulator --help" "help serve"; do
     # shellcheck disable=SC2086
     "$program" $arguments >"$work/help.out" 2>"$work/help.err"
     [[ $(cat "$work/help.out") == *Usage:* && ! -s $work/help.err ]] || fail "$arguments does not help"
@@ -95,8 +95,137 @@ mkdir -m 555 "$work/read-only"
 refused "$work/secret-key: Permission denied" "${as_user[@]}" --state-dir "$work/state" --api-key-file "$work/secret-key"
 refused "$work/read-only: Permission denied" "${as_user[@]}" --emulator --state-dir "$work/read-only"
 
+# accepted NAME ARGUMENTS...: check-config finds nothing wrong; $report is its
+# JSON document.
+accepted() {
+    local name=$1
+    shift
+    "$program" check-config --json "$@" >"$work/$name.json" 2>"$work/$name.err" </dev/null \
+        || fail "check-config $*: $(cat "$work/$name.json" "$work/$name.err")"
+    report=$work/$name.json
+    "$program" check-config "$@" >"$work/$name.text" 2>"$work/$name.err" </dev/null
+}
+
+# value NAME [REMOTE]: the value of a setting or option in the report.
+value() {
+    json "(lambda lines: next(l.get('value', l.get('characters')) for l in lines if l['name'] == '$1'))(
+        next(r['options'] for r in m[0]['remotes'] if r['name'] == '${2-}') if '${2-}' else m[0]['settings'])" <"$report"
+}
+
+# hidden SECRET: it is in nothing that check-config printed.
+hidden() {
+    ! grep -qF -- "$1" "$work"/*.json "$work"/*.text "$work"/*.err || fail "check-config prints a secret"
+}
+
+# An rclone.conf, plain and encrypted, and a TOML file, against an emulated
+# account.
+secret=${key#*=}
+"$program" emulator --limits none --api-key "$secret" >"$work/emulator.out" 2>"$work/emulator.log" </dev/null &
+servers+=("$!")
+for ((i = 0; i < 1000; i++)); do
+    [[ -s $work/emulator.out ]] && break
+    sleep 0.01
+done
+url=$(json 'm[0]["api_url"]' <"$work/emulator.out")
+
+# serves NAME REMOTE ARGUMENTS...: the server lists the account of the remote.
+serves() {
+    local name=$1 remote=$2
+    shift 2
+    accepted "$name" "$@" --api-url "$url"
+    start "$name" "$@" --api-url "$url" --state-dir "$work/state-$name" --grpc-listen 127.0.0.1:0
+    "$program" ls --server "$address" --remote "$remote"
+    status=0
+    "$program" ls --server "$address" --remote no-such-remote >/dev/null 2>&1 || status=$?
+    equal "the exit code for an unknown remote" "$status" 3
+    stop TERM
+    ! grep -qF "$secret" "$work/$name.log" || fail "the key is in the log"
+    hidden "$secret"
+    ok "serves $remote of $name"
+}
+
+umask 077
+printf '[fich]\ntype = fichier\napi_key = %s\nencoding = Slash,Dot\n[d]\ntype = drive\n' "$secret" >"$work/plain.conf"
+serves plain fich --rclone-config "$work/plain.conf"
+equal "what check-config counts of the key" "$(value api_key fich)" "${#secret}"
+equal "the encoding" "$(value encoding fich)" "Slash,Dot"
+equal "the remotes" "$(json '[r["name"] for r in m[0]["remotes"]]' <"$report")" "['fich']"
+mkdir -p "$work/.config/rclone"
+cp "$work/plain.conf" "$work/.config/rclone/rclone.conf"
+serves found fich
+rm "$work/.config/rclone/rclone.conf"
+
+# This one names a key that no account has; rclone's variable for it wins.
+cp "$repository/tests/vectors/rclone-encrypted.conf" "$work/encrypted.conf"
+password="correct horse 🐎 battery"
+RCLONE_CONFIG_PASS=$password accepted known --rclone-config "$work/encrypted.conf"
+equal "what check-config counts of the key" "$(value api_key fich)" 14
+equal "the remotes" "$(json '[r["name"] for r in m[0]["remotes"]]' <"$report")" "['fich', 'Other Remote.2']"
+equal "the encoding" "$(value encoding fich)" "Slash,LtGt,DoubleQuote,Dollar,BackSlash,Del,Ctl,InvalidUtf8,Dot"
+hidden KEY-ABCdef_123
+hidden "$password"
+export RCLONE_CONFIG_FICH_API_KEY=$secret
+RCLONE_CONFIG_PASS=$password serves encrypted fich --rclone-config "$work/encrypted.conf" --remote fich
+serves command fich --rclone-config "$work/encrypted.conf" --remote fich \
+    --password-command "printf \"%s\\n\" \"$password\""
+hidden "$password"
+unset RCLONE_CONFIG_FICH_API_KEY
+
+printf '%s\n' "$secret" >"$work/key"
+cat >"$work/pluton.toml" <<END
+freshness = 60
+default = "work"
+[remotes.other]
+api_key = "$secret"
+[remotes.work]
+api_key_file = "key"
+encoding = "Slash,Dot"
+END
+serves toml work --config "$work/pluton.toml"
+equal "the default" "$(json 'm[0]["remotes"][0]["name"]' <"$report")" work
+equal "freshness" "$(value freshness)" 60
+PLUTON_FICHIER_API_KEY_FILE=$work/key serves docker fichier
+"$program" check-config --api-key-file - <"$work/key" >"$work/stdin.text"
+ok "a key on standard input"
+
+# Every problem at once, one line each, and nothing of it for serve.
+problems=0
+PLUTON_FICHIER_UPLOADS=0 PLUTON_FICHIER_DOWNLOADS=x "$program" check-config --config "$work/pluton.toml" \
+    --rclone-config "$work/no-such.conf" >"$work/problems.text" 2>"$work/problems.err" </dev/null || problems=$?
+equal "the exit code with problems" "$problems" 1
+equal "the problems" "$(grep -c '^error: ' "$work/problems.err") of $(wc -l <"$work/problems.err")" "3 of 3"
+status=0
+PLUTON_FICHIER_UPLOADS=0 "$program" check-config --emulator --json >"$work/problems.json" 2>&1 || status=$?
+equal "the exit code with problems" "$status" 1
+equal "ok" "$(json '(m[0]["ok"], len(m[0]["problems"]))' <"$work/problems.json")" "(False, 1)"
+ok "check-config lists every problem"
+
+conf=("${serve[@]}" --state-dir "$work/state" --rclone-config)
+head -c 400 "$work/encrypted.conf" >"$work/cut.conf"
+printf '[a]\ntype = fichier\nnonsense\n' >"$work/bad.conf"
+printf '[a]\ntype = fichier\napi_key = \377\n' >"$work/latin.conf"
+printf '[a]\ntype = fichier\napi_key = K\nencoding = dollar\n' >"$work/encoding.conf"
+printf 'uploads = "many"\n' >"$work/type.toml"
+printf '\nuplods = 3\n' >"$work/unknown.toml"
+head -c 5000000 /dev/zero >"$work/huge.conf"
+umask 022
+refused "a server cannot ask for the password" "${conf[@]}" "$work/encrypted.conf"
+refused "the password is wrong" env RCLONE_CONFIG_PASS=wrong "${conf[@]}" "$work/encrypted.conf"
+refused "damaged" env "RCLONE_CONFIG_PASS=$password" "${conf[@]}" "$work/cut.conf"
+refused "printed nothing" env RCLONE_PASSWORD_COMMAND=true "${conf[@]}" "$work/encrypted.conf"
+refused "ended with exit status: 1" env RCLONE_PASSWORD_COMMAND=false "${conf[@]}" "$work/encrypted.conf"
+refused "Is a directory" "${conf[@]}" "$work/tmp"
+refused "bad.conf:3" "${conf[@]}" "$work/bad.conf"
+refused "not a text in UTF-8" "${conf[@]}" "$work/latin.conf"
+refused "larger than 4096 KiB" "${conf[@]}" "$work/huge.conf"
+refused "possible" env "$key" "${conf[@]}" /dev/null --remote-name a:b
+refused "BackQuote" "${conf[@]}" "$work/encoding.conf"
+refused "there are: fich" "${conf[@]}" "$work/plain.conf" --remote nobody
+refused "type.toml:1: uploads must be a number" env "$key" "${serve[@]}" --config "$work/type.toml"
+refused 'unknown.toml:2: unknown key "uplods"; did you mean "uploads"' env "$key" "${serve[@]}" --config "$work/unknown.toml"
+
 # Wrong usage: clap adds how it would be right.
-for arguments in --no-such-flag "--emulator --grpc-listen nonsense" "--emulator --uploads 0" "--emulator --api-key-file x"; do
+for arguments in --no-such-flag "--emulator --grpc-listen nonsense" "--emulator --uploads 0" "--emulator --encoding x" "--emulator --api-key-file x"; do
     status=0
     # shellcheck disable=SC2086
     timeout 10 "$program" serve $arguments >"$work/usage.out" 2>"$work/usage.err" || status=$?

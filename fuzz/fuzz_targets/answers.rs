@@ -9,6 +9,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((status, body)) = data.split_first_chunk::<2>() else {
         return;
     };
-    fuzzing::answer(u16::from_le_bytes(*status) % 600, body);
+    let status = u16::from_le_bytes(*status) % 600;
+    fuzzing::answer(status, body);
+    fuzzing::shared_folder(status, body);
     fuzzing::page(body);
 });

@@ -20,6 +20,9 @@ use crate::clock::{Moment, to_millis};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Client, FolderListing, Kind, LISTING_CAP, ROOT, Scope};
 
+/// How long nobody tries again what cannot be listed.
+const FAILED: Duration = Duration::from_secs(300);
+
 type Flight = Shared<BoxFuture<'static, Result<Snapshot>>>;
 
 /// A listing on its way, for all that wait for it.
@@ -77,6 +80,7 @@ impl Catalog {
                     < max_staleness
                         .unwrap_or(Duration::MAX)
                         .min(self.settings.freshness)
+                        .min(FAILED)
             {
                 return Err(error.clone());
             }

@@ -2,17 +2,17 @@
 //! must hold whatever they are.
 
 use super::lenient::parse;
+use super::model::canonical_url;
 use super::model::{RawBatch, RawInfo, RawListing, RawMkdir, RawReport, RawToken, RawUploadServer};
-use super::model::{RawUser, canonical_url};
 use super::upload::refusal_in;
-use super::{Error, Hosts, ROOT, UserInfo, accept, page_text, shown, time};
+use super::user::RawUser;
+use super::{Error, Hosts, ROOT, ShareId, UserInfo, accept, page_text, shared, shown, time};
 
 const ENDPOINT: &str = "fuzz";
 
 /// An answer of `/v1` or `end.pl`.
 pub fn answer(status: u16, body: &[u8]) {
-    let refusal = accept(ENDPOINT, status, body).err();
-    for error in refusal {
+    if let Err(error) = accept(ENDPOINT, status, body) {
         // Whatever 1Fichier says, a client gets a reason and a text.
         assert!(!crate::error::Error::from(error).message().is_empty());
     }
@@ -49,6 +49,19 @@ pub fn answer(status: u16, body: &[u8]) {
     let _: Result<RawUploadServer, Error> = parse(ENDPOINT, body);
 }
 
+/// The page of a shared folder: a list, or whatever else the website says.
+pub fn shared_folder(status: u16, body: &[u8]) {
+    let Ok(status) = reqwest::StatusCode::from_u16(status) else {
+        return;
+    };
+    for with_password in [false, true] {
+        match shared::parse(status, body, with_password) {
+            Ok(files) => assert!(files.iter().all(|file| file.url.starts_with("https://"))),
+            Err(error) => assert!(!crate::error::Error::from(error).message().is_empty()),
+        }
+    }
+}
+
 /// A page for people, as upload nodes and the website answer.
 pub fn page(body: &[u8]) {
     assert!(page_text(body).chars().count() <= 200);
@@ -76,6 +89,11 @@ pub fn location(text: &str) {
             "{url}"
         );
         assert_eq!(url.scheme(), "https");
+    }
+    if let Ok(id) = ShareId::new(text) {
+        let page = hosts.shared_folder(id.as_str());
+        assert_eq!(page.host_str(), Some("1fichier.com"));
+        assert_eq!(page.path(), format!("/dir/{}", id.as_str()));
     }
     assert!(shown(text).len() <= text.len());
     assert!(canonical_url(text).len() <= text.len());

@@ -258,7 +258,11 @@ fn redirected(target: &str) -> Error {
     )
 }
 
-fn parse(status: StatusCode, body: &[u8], with_password: bool) -> Result<Vec<FileItem>, Error> {
+pub(super) fn parse(
+    status: StatusCode,
+    body: &[u8],
+    with_password: bool,
+) -> Result<Vec<FileItem>, Error> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     match first {
         Some(b'[') if status.is_success() => {

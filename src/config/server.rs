@@ -1,0 +1,185 @@
+//! The settings of the server itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::args::ServerArgs;
+use super::layers::Layers;
+use super::notes::Source;
+use super::values::{connections, group_files, number, parsed, switch, whole};
+use super::{API_URL, Config, Listen, RemoteConfig, Upstream};
+use crate::checksum::{Algorithm, Algorithms};
+use crate::clock::Clock;
+use crate::fichier::{Hosts, Limits};
+use crate::transfer::UploadLimits;
+
+/// 1Fichier locks accounts that call more often.
+const MAX_RATE: f64 = 3.0;
+
+/// The settings of the server, read.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// `None` when it is wrong, which is noted.
+    pub(super) upstream: Option<Upstream>,
+    grpc_listen: Vec<Listen>,
+    state_dir: Option<PathBuf>,
+    freshness: u64,
+    exclusive: bool,
+    spool_bytes: u64,
+    uploads: UploadLimits,
+    downloads: u16,
+    record_hashes: Algorithms,
+    rate: f64,
+    shutdown_grace: u64,
+}
+
+impl Server {
+    /// Reads the settings. What is wrong is noted.
+    pub(super) fn read(args: ServerArgs, layers: &mut Layers<'_>) -> Self {
+        let insecure = layers.setting("insecure", args.insecure, switch, false);
+        let grpc_listen = listen(args.grpc_listen, insecure, layers);
+        let emulator = layers.setting("emulator", args.emulator, switch, false);
+        let rate = layers.setting("calls_per_second", args.calls_per_second, number, MAX_RATE);
+        let upstream = match emulator {
+            true => Some(Upstream::Emulator),
+            false => api(args.api_url, rate, layers).map(Upstream::Api),
+        };
+        if !rate.is_finite() || !(0.0..=MAX_RATE).contains(&rate) {
+            layers.notes.problem(format!(
+                "--calls-per-second {rate}: 1Fichier allows at most {MAX_RATE}"
+            ));
+        }
+        let state_dir = state_dir(args.state_dir, emulator, layers);
+        let group_bytes = args.upload_group_bytes;
+        let group_files_flag = args.upload_group_files;
+        Self {
+            upstream,
+            grpc_listen,
+            state_dir,
+            freshness: layers.setting("freshness", args.freshness, whole, 300),
+            exclusive: layers.setting("exclusive", args.exclusive, switch, false),
+            spool_bytes: layers.setting("spool_bytes", args.spool_bytes, whole, 10 << 30),
+            uploads: UploadLimits {
+                connections: layers
+                    .setting("uploads", args.uploads, connections, 4)
+                    .into(),
+                group_bytes: layers.setting("upload_group_bytes", group_bytes, whole, 256 << 20),
+                group_files: layers
+                    .setting("upload_group_files", group_files_flag, group_files, 500)
+                    .into(),
+                stream_from: layers.setting("stream_from", args.stream_from, whole, 16 << 20),
+            },
+            downloads: layers.setting("downloads", args.downloads, connections, 16),
+            record_hashes: layers.setting(
+                "record_hashes",
+                args.record_hashes,
+                parsed,
+                record_hashes(),
+            ),
+            rate,
+            shutdown_grace: layers.setting("shutdown_grace", args.shutdown_grace, whole, 30),
+        }
+    }
+
+    /// All that a server needs.
+    pub(super) fn config(self, remotes: Vec<RemoteConfig>) -> Option<Config> {
+        let limits = if self.rate == 0.0 {
+            Limits::none()
+        } else {
+            Limits {
+                calls_per_second: Some(self.rate),
+                ..Limits::default()
+            }
+        };
+        Some(Config {
+            grpc_listen: self.grpc_listen,
+            upstream: self.upstream?,
+            remotes,
+            state_dir: self.state_dir,
+            freshness: Duration::from_secs(self.freshness),
+            exclusive: self.exclusive,
+            spool_bytes: self.spool_bytes,
+            uploads: self.uploads,
+            downloads: self.downloads.into(),
+            record_hashes: self.record_hashes,
+            limits,
+            shutdown_grace: Duration::from_secs(self.shutdown_grace),
+            clock: Clock::system(),
+        })
+    }
+}
+
+fn record_hashes() -> Algorithms {
+    Algorithms::new([Algorithm::Sha256, Algorithm::Md5])
+}
+
+fn listen(flag: Vec<Listen>, insecure: bool, layers: &mut Layers<'_>) -> Vec<Listen> {
+    const NAME: &str = "grpc_listen";
+    let found = layers.find_list(NAME, flag, parsed::<Listen>);
+    let standard = || vec![Listen::Tcp(([127, 0, 0, 1], 50051).into())];
+    let (listen, source) = found.unwrap_or_else(|| (standard(), Source::default()));
+    let shown: Vec<_> = listen.iter().map(Listen::to_string).collect();
+    layers.report.setting(NAME, shown, &source);
+    for listen in &listen {
+        if let Listen::Tcp(address) = listen
+            && !address.ip().is_loopback()
+            && !insecure
+        {
+            layers.notes.problem(format!(
+                "{address} can be reached by others, and there is no encryption or authentication yet; \
+                 listen on 127.0.0.1 or a Unix socket, or add --insecure"
+            ));
+        }
+    }
+    listen
+}
+
+fn api(flag: Option<String>, rate: f64, layers: &mut Layers<'_>) -> Option<Hosts> {
+    const NAME: &str = "api_url";
+    let found = layers.find(NAME, flag, parsed::<String>);
+    let (url, source) = found.unwrap_or_else(|| (API_URL.to_owned(), Source::default()));
+    layers.report.setting(NAME, url.clone(), &source);
+    match Hosts::new(&url) {
+        Ok(hosts) => {
+            if rate == 0.0 && !hosts.is_loopback() {
+                layers.notes.problem(
+                    "--calls-per-second 0 is for emulators only: 1Fichier would lock the account",
+                );
+            }
+            Some(hosts)
+        }
+        Err(error) => {
+            layers.notes.problem(format!("{}: {error}", source.place()));
+            None
+        }
+    }
+}
+
+/// The emulated account is gone with the process, and so may be what is
+/// remembered of it.
+fn state_dir(flag: Option<PathBuf>, emulator: bool, layers: &mut Layers<'_>) -> Option<PathBuf> {
+    const NAME: &str = "state_dir";
+    if let Some((path, source)) = layers.find_path(NAME, flag) {
+        let shown = path.display().to_string();
+        layers.report.setting(NAME, shown, &source);
+        return Some(path);
+    }
+    if emulator {
+        let shown = "a temporary one";
+        layers.report.setting(NAME, shown, &Source::default());
+        return None;
+    }
+    let environment = layers.environment;
+    let home = || Some(environment.path("HOME")?.join(".local/state"));
+    let base = environment.path("XDG_STATE_HOME").or_else(home);
+    let Some(base) = base else {
+        layers
+            .notes
+            .problem("no state directory: set --state-dir DIR");
+        return None;
+    };
+    let path = base.join("pluton-fichier");
+    let shown = path.display().to_string();
+    layers.report.setting(NAME, shown, &Source::default());
+    Some(path)
+}
