@@ -22,6 +22,7 @@ async fn a_read_only_client_only_reads() {
     }
     refused!(client.make_folder(scope, ROOT, "x"));
     refused!(client.remove_folder(scope, 7));
+    refused!(client.move_folder(scope, 7, 8, None));
     refused!(client.remove_files(scope, &urls));
     refused!(client.move_files(scope, &urls, 7, None));
     refused!(client.copy_files(scope, &urls, 7, None));
