@@ -13,6 +13,11 @@ use crate::catalog::FileRecord;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::Scope;
 
+/// The key of a place that is written to, whatever its path.
+pub(super) fn claim_key(folder: i64, segment: &str) -> String {
+    format!("file {folder} {segment}")
+}
+
 impl Remote {
     /// What stands at the path now must allow the write.
     pub(super) async fn check_target(
@@ -46,7 +51,7 @@ impl Remote {
         segment: &str,
         options: &PutOptions,
     ) -> Result<(OwnedMutexGuard<()>, Vec<FileAt>)> {
-        let key = format!("file {} {segment}", target.id());
+        let key = claim_key(target.id(), segment);
         let lock = self.account.locks.hold(key).await;
         let contents = match self.contents(scope, &target.directory, None).await {
             // Another program removed it: the landing will tell.

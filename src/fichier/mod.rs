@@ -5,6 +5,7 @@ mod body;
 mod budget;
 mod download;
 mod error;
+mod files;
 mod folders;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -45,7 +46,7 @@ pub use upload::{Emission, Node, Report};
 pub use user::UserInfo;
 
 use budget::{Permit, Rule};
-use model::{Envelope, RawBatch, RawInfo, RawUploadServer};
+use model::{Envelope, RawInfo, RawUploadServer};
 use passwords::Passwords;
 
 /// Folder id of the root ([API §C]).
@@ -210,82 +211,6 @@ impl Client {
             scope,
             permit: Some(permit),
         })
-    }
-
-    /// Removes files; at most [`BATCH`] of them. A lost answer is the caller's to
-    /// repeat: only then "not there" means removed.
-    pub async fn remove_files(
-        &self,
-        turn: impl Into<Turn>,
-        urls: &[String],
-    ) -> Result<Batch, Error> {
-        let files: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
-        let body = json!({"files": files});
-        let raw: RawBatch = self
-            .call(turn, Rule::Call, "file/rm", &body, Repeat::Unsafe)
-            .await?;
-        Ok(raw.check(urls))
-    }
-
-    /// Moves files to a folder; at most [`BATCH`] of them. A new name is for
-    /// one file, and only when its folder changes ([API §10]).
-    pub async fn move_files(
-        &self,
-        turn: impl Into<Turn>,
-        urls: &[String],
-        destination: i64,
-        rename: Option<&str>,
-    ) -> Result<Batch, Error> {
-        let body = json!({"urls": urls, "destination_folder_id": destination});
-        let raw = self.relocate(turn.into(), "file/mv", body, rename).await?;
-        Ok(raw.check_moved(urls))
-    }
-
-    /// Copies files to a folder; at most [`BATCH`] of them. A new name is for
-    /// one file.
-    pub async fn copy_files(
-        &self,
-        turn: impl Into<Turn>,
-        urls: &[String],
-        destination: i64,
-        rename: Option<&str>,
-    ) -> Result<Batch, Error> {
-        let body = json!({"urls": urls, "folder_id": destination});
-        let raw = self.relocate(turn.into(), "file/cp", body, rename).await?;
-        Ok(raw.check_copied(urls))
-    }
-
-    async fn relocate(
-        &self,
-        turn: Turn,
-        endpoint: &'static str,
-        mut body: Value,
-        rename: Option<&str>,
-    ) -> Result<RawBatch, Error> {
-        if let Some(name) = rename {
-            body["rename"] = name.into();
-        }
-        self.call(turn, Rule::Call, endpoint, &body, Repeat::Unsafe)
-            .await
-    }
-
-    /// Gives files new names in their folders, as pairs of URL and name; at
-    /// most [`BATCH`] of them.
-    pub async fn rename_files(
-        &self,
-        turn: impl Into<Turn>,
-        files: &[(String, String)],
-    ) -> Result<Batch, Error> {
-        let pairs: Vec<_> = files
-            .iter()
-            .map(|(url, name)| json!({"url": url, "filename": name}))
-            .collect();
-        let body = json!({"urls": pairs});
-        let raw: RawBatch = self
-            .call(turn, Rule::Call, "file/rename", &body, Repeat::Unsafe)
-            .await?;
-        let urls: Vec<_> = files.iter().map(|(url, _)| url.clone()).collect();
-        Ok(raw.check_moved(&urls))
     }
 
     /// Whether a file exists. Costly: many such questions lead to a ban

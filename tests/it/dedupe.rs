@@ -720,6 +720,31 @@ async fn a_write_to_the_same_path_at_the_same_time_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_began_under_another_path_is_not_lost() {
+    let world = world().await;
+    let d = world.control.add_folder(0, "d");
+    plant(&world, d, "f", &["1", "2", "1"]);
+    world.names("", true).await;
+    minutes(1).await;
+    // The write has stored its file and removes the older ones.
+    world.fail("file/rm", 1, Delay(Duration::from_secs(5)));
+    let moving = async {
+        seconds(1).await;
+        let request = MoveDirRequest {
+            source_path: "d".to_owned(),
+            destination_path: "e".to_owned(),
+            ..MoveDirRequest::default()
+        };
+        world.client.clone().move_dir(request).await.unwrap();
+        ask(&world.client, order("e", DedupeMode::Oldest))
+            .await
+            .unwrap()
+    };
+    let (written, _) = tokio::join!(world.put("d/f", b"brand new"), moving);
+    assert_eq!(world.urls("e/f"), [written.unwrap().id]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_moved_onto_the_path_at_the_same_time_is_not_lost() {
     for mode in [DedupeMode::Newest, DedupeMode::Identical] {
         let world = world().await;

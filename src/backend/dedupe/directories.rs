@@ -12,6 +12,7 @@ use crate::backend::entry::Entry;
 use crate::backend::lost::{Fate, Look, Route};
 use crate::backend::path::{MAX_DEPTH, RemotePath};
 use crate::backend::path_key;
+use crate::backend::replace::claim_key;
 use crate::catalog::{Content, FileRecord, FolderRecord};
 use crate::error::{Error, Reason};
 use crate::fichier::{self, Kind};
@@ -246,9 +247,17 @@ impl Walk {
     ) -> Result<(), Left> {
         let account = &self.remote.account;
         let codec = self.remote.codec;
-        let key = |file: &FileRecord| path_key(&merge.path.join(&codec.to_segment(&file.name)));
-        let locks = account.locks.hold_all(source.files().map(key).collect());
-        let _locks = self.unless_left(locks).await?;
+        let names: Vec<_> = source
+            .files()
+            .map(|file| codec.to_segment(&file.name))
+            .collect();
+        // In the order in which those who write take them: paths, then places.
+        let paths = names.iter().map(|name| path_key(&merge.path.join(name)));
+        let paths = account.locks.hold_all(paths.collect());
+        let _paths = self.unless_left(paths).await?;
+        let places = names.iter().map(|name| claim_key(merge.into, name));
+        let places = account.locks.hold_all(places.collect());
+        let _places = self.unless_left(places).await?;
         // As it is now that nobody else writes to them.
         let known = account.catalog.peek(merge.from).await;
         let files: Vec<FileRecord> = known

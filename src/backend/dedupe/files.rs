@@ -10,6 +10,7 @@ use crate::backend::batch::{Change, Target};
 use crate::backend::entry::Entry;
 use crate::backend::path::RemotePath;
 use crate::backend::path_key;
+use crate::backend::replace::claim_key;
 use crate::catalog::{Content, FileRecord, Whirlpool};
 use crate::error::{Error, Result};
 use crate::fichier::{Kind, Priority, Scope};
@@ -69,6 +70,10 @@ impl Plan {
     }
 }
 
+/// Nobody else writes to a path while this is held, even if its directory had
+/// another path when the write began.
+pub(super) type Held = [OwnedMutexGuard<()>; 2];
+
 /// The files of a path, and what is done with them or why nothing is.
 type Certain = (Vec<FileRecord>, Result<Plan>);
 
@@ -115,25 +120,39 @@ impl Walk {
         let locks = &self.remote.account.locks;
         let (mut held, mut busy) = (BTreeMap::new(), Vec::new());
         for path in paths {
-            match locks.try_hold(path_key(&path)) {
-                Some(lock) => drop(held.insert(path, lock)),
+            match self.try_hold(folder, &path) {
+                Some(locks) => drop(held.insert(path, locks)),
                 None => busy.push(path),
             }
         }
         self.resolve_held(folder, held).await?;
         for path in busy {
+            // Those who write take them in this order.
             let lock = self.unless_left(locks.hold(path_key(&path))).await?;
-            self.resolve_held(folder, BTreeMap::from([(path, lock)]))
+            let segment = path.segments().last().unwrap_or_default();
+            let claim = locks.hold(claim_key(folder, segment));
+            let held = [lock, self.unless_left(claim).await?];
+            self.resolve_held(folder, BTreeMap::from([(path, held)]))
                 .await?;
         }
         Ok(())
+    }
+
+    /// A path and its place in the folder, unless somebody writes there.
+    pub(super) fn try_hold(&self, folder: i64, path: &RemotePath) -> Option<Held> {
+        let locks = &self.remote.account.locks;
+        let segment = path.segments().last().unwrap_or_default();
+        Some([
+            locks.try_hold(path_key(path))?,
+            locks.try_hold(claim_key(folder, segment))?,
+        ])
     }
 
     /// Resolves the files of paths that nobody else writes to.
     async fn resolve_held(
         &self,
         folder: i64,
-        held: BTreeMap<RemotePath, OwnedMutexGuard<()>>,
+        held: BTreeMap<RemotePath, Held>,
     ) -> Result<(), Left> {
         if held.is_empty() {
             return Ok(());

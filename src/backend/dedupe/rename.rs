@@ -4,13 +4,13 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use futures::future::join_all;
-use tokio::sync::OwnedMutexGuard;
 
+use super::files::Held;
 use super::{Group, Walk};
+use crate::backend::Remote;
 use crate::backend::entry::Entry;
 use crate::backend::lost::{Fate, Look, Route};
 use crate::backend::path::RemotePath;
-use crate::backend::{Remote, path_key};
 use crate::catalog::{Content, FileRecord};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, BATCH, Kind};
@@ -119,7 +119,7 @@ struct Job {
     path: RemotePath,
     route: Route,
     /// Nobody else writes to the new path.
-    _lock: OwnedMutexGuard<()>,
+    _lock: Held,
 }
 
 impl Walk {
@@ -143,7 +143,7 @@ impl Walk {
                     Err(error) => break Err(error),
                     Ok((path, stored)) => {
                         // One that somebody writes to just now is not free.
-                        if let Some(lock) = account.locks.try_hold(path_key(&path)) {
+                        if let Some(lock) = self.try_hold(folder, &path) {
                             break Ok((path, stored, lock));
                         }
                     }
