@@ -20,6 +20,7 @@ mod faults;
 mod harness;
 mod large_folders;
 mod links;
+mod model;
 mod move_dir;
 mod newest;
 mod operations;
