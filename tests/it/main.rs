@@ -16,6 +16,7 @@ mod budget;
 mod checks;
 mod dedupe;
 mod discovery;
+mod documents;
 mod faults;
 mod harness;
 mod large_folders;
