@@ -1,0 +1,47 @@
+//! What the documentation names must be there.
+
+use std::path::Path;
+
+fn sources(directory: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// Every test named in the last column of a table.
+#[test]
+fn tests_that_documents_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = String::new();
+    sources(&root.join("tests"), &mut all);
+    sources(&root.join("src"), &mut all);
+    let page = std::fs::read_to_string(root.join("docs/rclone-differences.md")).unwrap();
+    let mut named = 0;
+    let mut missing = Vec::new();
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let Some(last) = line.trim_end_matches('|').rsplit(" | ").next() else {
+            continue;
+        };
+        let rows = last.split('`').skip(1).step_by(2);
+        for name in rows {
+            named += 1;
+            let exists = match name.contains('/') {
+                true => root.join(name).exists(),
+                false => all.contains(&format!("fn {name}(")),
+            };
+            if !exists {
+                missing.push(name);
+            }
+        }
+        if !last.contains('`') && last.trim() != "test" {
+            missing.push(line);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(named > 60, "only {named} tests are named");
+}
