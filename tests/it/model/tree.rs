@@ -310,11 +310,11 @@ impl Tree {
         if self.is_directory(to) || self.files.contains_key(to) {
             return fail("ENTRY_EXISTS");
         }
-        if is_below(to, from) {
-            return fail("INVALID_PATH");
-        }
         if self.is_blocked(parent(to)) {
             return fail("NOT_A_DIRECTORY");
+        }
+        if is_below(to, from) {
+            return fail("INVALID_PATH");
         }
         self.make_directories(parent(to));
         let moved = |path: &String| {
