@@ -12,6 +12,7 @@ use super::path::RemotePath;
 use super::{Account, Remote};
 use crate::catalog::{Content, FileRecord};
 use crate::encoding::NameCodec;
+use crate::error::Reason;
 use crate::fichier::{Access, Priority, Scope};
 
 /// How long until the first repeat; each next one waits twice as long.
@@ -167,8 +168,11 @@ impl Account {
         }
         let mut older = Vec::new();
         for target in &leftover.older {
-            let Ok(known) = remote.snapshot(scope, target.folder, None).await else {
-                continue;
+            let known = match remote.snapshot(scope, target.folder, None).await {
+                Ok(known) => known,
+                // It went with its folder.
+                Err(error) if error.reason() == Reason::DirectoryNotFound => continue,
+                Err(_) => return Some(leftover),
             };
             if leftover.stands(&known.content, &target.url) {
                 older.push(target.clone());

@@ -241,20 +241,14 @@ impl Relocation {
             create_parents: true,
             ..PutOptions::default()
         };
-        let (claim, _) = self
+        let (claim, older) = self
             .remote
             .claim(scope, &opened, &self.destination, segment, &options)
             .await?;
         let to = opened.id();
         self.target = Some((opened, claim));
         self.route.to = to;
-        let known = self.remote.account.catalog.peek(to).await;
-        self.route.before = known
-            .iter()
-            .flat_map(|known| known.content.files())
-            .filter(|file| *file.name == *self.route.name)
-            .map(|file| file.url.clone())
-            .collect();
+        self.route.before = older.into_iter().map(|at| at.file.url).collect();
         Ok(())
     }
 

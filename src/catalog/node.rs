@@ -27,9 +27,8 @@ pub(super) enum Change {
     FileRenamed(FileRecord, Box<str>),
     FileRemoved(Box<str>),
     FileProtected(Box<str>, bool),
+    /// New, or from another folder, or from another name in this one.
     FolderAdded(FolderRecord),
-    /// From another folder, or from another name in this one.
-    FolderMoved(FolderRecord),
     FolderRemoved(i64),
     FolderProtected(i64, bool),
 }
@@ -52,7 +51,7 @@ impl Change {
             }
             Self::FileRemoved(url) => Subject::File(url),
             Self::FileProtected(url, _) => Subject::FilePassword(url),
-            Self::FolderAdded(folder) | Self::FolderMoved(folder) => Subject::Folder(folder.id),
+            Self::FolderAdded(folder) => Subject::Folder(folder.id),
             Self::FolderRemoved(id) => Subject::Folder(*id),
             Self::FolderProtected(id, _) => Subject::FolderPassword(*id),
         }
@@ -75,7 +74,7 @@ impl Change {
             Self::FileProtected(url, password) => {
                 file(url).is_some_and(|shown| shown.password == *password)
             }
-            Self::FolderAdded(added) | Self::FolderMoved(added) => {
+            Self::FolderAdded(added) => {
                 folder(&added.id).is_some_and(|shown| shown.name == added.name)
             }
             Self::FolderProtected(id, password) => {
@@ -92,9 +91,7 @@ impl Change {
             }
             Self::FileRemoved(url) => content.remove_file(url),
             Self::FileProtected(url, password) => content.set_file_password(url, *password),
-            Self::FolderAdded(folder) | Self::FolderMoved(folder) => {
-                content.add_folder(folder.clone());
-            }
+            Self::FolderAdded(folder) => content.add_folder(folder.clone()),
             Self::FolderRemoved(id) => content.remove_folder(*id),
             Self::FolderProtected(id, password) => content.set_folder_password(*id, *password),
         }
@@ -308,7 +305,7 @@ impl State {
             change.apply(Arc::make_mut(&mut known.content));
         }
         let after = node.entries();
-        if let Change::FolderAdded(folder) | Change::FolderMoved(folder) = &change {
+        if let Change::FolderAdded(folder) = &change {
             self.removed.remove(&folder.id);
         }
         node.changes.push((Instant::now(), change));

@@ -13,8 +13,9 @@ pub struct Hosts {
     loopback: bool,
 }
 
-const DOMAIN: &str = "1fichier.com";
-/// Under which the files of an account may be served ([API §4.2]).
+pub(super) const DOMAIN: &str = "1fichier.com";
+/// Other domains that links of files are on; a file belongs to the one that it
+/// was uploaded for ([API §4.2, §C]).
 const FILE_DOMAINS: [&str; 10] = [
     "alterupload.com",
     "cjoint.net",
@@ -27,6 +28,11 @@ const FILE_DOMAINS: [&str; 10] = [
     "tenvoi.com",
     "dl4free.com",
 ];
+
+/// Whether links of files may be on a host.
+pub(super) fn is_file_host(host: &str) -> bool {
+    host == DOMAIN || FILE_DOMAINS.contains(&host)
+}
 
 fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
@@ -159,14 +165,10 @@ impl Hosts {
     /// The public link of a file, word for word: the domain belongs to it
     /// ([API §C]).
     pub(crate) fn file_link(&self, endpoint: &'static str, link: &str) -> Result<String, Error> {
-        let elsewhere = |url: &Url| {
-            url.scheme() == "https"
-                && url
-                    .host_str()
-                    .is_some_and(|host| FILE_DOMAINS.contains(&host))
-        };
+        let is_public =
+            |url: &Url| url.scheme() == "https" && url.host_str().is_some_and(is_file_host);
         match Url::parse(link) {
-            Ok(url) if elsewhere(&url) => Ok(link.to_owned()),
+            Ok(url) if is_public(&url) => Ok(link.to_owned()),
             _ => self.absolute(endpoint, link).map(|_| link.to_owned()),
         }
     }

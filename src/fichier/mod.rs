@@ -32,6 +32,7 @@ use std::time::Duration;
 use reqwest::header::{self, HeaderMap};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use unicode_normalization::UnicodeNormalization;
 
 pub use body::{Content, Part};
 pub use budget::{Activity, Budget, Limits, MAX_WAIT, Priority, Scope};
@@ -386,6 +387,12 @@ fn accept(endpoint: &'static str, status: u16, answer: &[u8]) -> Result<(), Erro
             _ => Ok(()),
         },
     }
+}
+
+/// Whether a name that 1Fichier tells is the one that it was given; whether it
+/// normalises Unicode is not known ([API §J39]).
+pub fn same_name(left: &str, right: &str) -> bool {
+    left == right || left.nfc().eq(right.nfc())
 }
 
 /// A file's URL as it may stand in a log: whoever has it can download the

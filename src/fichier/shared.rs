@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::budget::{Budget, Rule, Scope};
 use super::error::{Error, Kind};
+use super::hosts::{DOMAIN, is_file_host};
 use super::lenient::{Flag, Int, Text};
 use super::model::{Envelope, FileItem, canonical_url};
 use super::secret::Password;
@@ -17,21 +18,6 @@ use super::{Client, MAX_ANSWER, backoff, lenient, read_limited};
 
 /// The page in errors.
 pub(super) const ENDPOINT: &str = "dir";
-/// Domains that links of files are on; a file belongs to the one that it was
-/// uploaded for ([API §4.2, §C]).
-const DOMAINS: [&str; 11] = [
-    "1fichier.com",
-    "alterupload.com",
-    "cjoint.net",
-    "desfichiers.com",
-    "dfichiers.com",
-    "megadl.fr",
-    "mesfichiers.org",
-    "piecejointe.net",
-    "pjointe.com",
-    "tenvoi.com",
-    "dl4free.com",
-];
 const ATTEMPTS: u32 = 3;
 /// "Database error" is over after 5 minutes ([API §A.2]).
 const DATABASE_ERROR: Duration = Duration::from_secs(300);
@@ -57,7 +43,7 @@ impl ShareId {
         if let Some((_, rest)) = text.split_once("://") {
             let (host, path) = rest.split_once('/').ok_or_else(wrong)?;
             let host = host.strip_prefix("www.").unwrap_or(host);
-            if host != DOMAINS[0] {
+            if host != DOMAIN {
                 return Err(wrong());
             }
             id = path.strip_prefix("dir/").ok_or_else(wrong)?;
@@ -342,9 +328,8 @@ fn file_link(link: &str) -> Option<String> {
         .or_else(|| link.strip_prefix("http://"))?;
     let (host, id) = rest.split_once("/?")?;
     let host = host.strip_prefix("www.").unwrap_or(host);
-    let known = DOMAINS.contains(&host);
     let is_id = (5..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    (known && is_id).then(|| format!("https://{rest}"))
+    (is_file_host(host) && is_id).then(|| format!("https://{rest}"))
 }
 
 #[cfg(test)]

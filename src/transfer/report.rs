@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-use unicode_normalization::UnicodeNormalization;
-
 use super::upload::Expected;
-use crate::fichier::{Client, Emission, Error, Report, Scope, StoredFile};
+use crate::fichier::{Client, Emission, Error, Report, Scope, StoredFile, same_name};
 
 /// Waits between questions for the report: 5 minutes in all, because the
 /// anti-virus scan may take minutes ([API §5, §J23]).
@@ -33,11 +31,6 @@ impl Outcome {
             found.is_some() || self.wrong.iter().any(|(wrong, _)| *wrong == index)
         })
     }
-}
-
-fn same_name(left: &str, right: &str) -> bool {
-    // Whether 1Fichier normalises Unicode is not known ([API §J39]).
-    left == right || left.nfc().eq(right.nfc())
 }
 
 fn same_content(expected: &Expected, stored: &StoredFile) -> bool {

@@ -2,19 +2,13 @@
 //! done half.
 
 use tokio_util::sync::CancellationToken;
-use unicode_normalization::UnicodeNormalization;
 
 use super::{Action, Relocation};
 use crate::backend::batch::{Change, Target};
 use crate::backend::lost::Route;
 use crate::catalog::FileRecord;
 use crate::error::Error;
-use crate::fichier::{self, Batch, Kind, Password, Priority, Scope, Turn};
-
-fn same_name(left: &str, right: &str) -> bool {
-    // Whether 1Fichier normalises Unicode is not known ([API §J39]).
-    left == right || left.nfc().eq(right.nfc())
-}
+use crate::fichier::{self, Batch, Kind, Password, Priority, Scope, Turn, same_name};
 
 impl Relocation {
     /// file/rename inside a folder, file/mv between folders: each refuses the

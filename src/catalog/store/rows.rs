@@ -69,9 +69,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                         &[folder, url],
                     )?;
                 }
-                Change::FolderAdded(sub) | Change::FolderMoved(sub) => {
-                    insert_folder(connection, *folder, sub)?
-                }
+                Change::FolderAdded(sub) => insert_folder(connection, *folder, sub)?,
                 Change::FolderRemoved(id) => {
                     run(
                         "DELETE FROM folders WHERE parent = ?1 AND id = ?2",
