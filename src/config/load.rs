@@ -14,7 +14,7 @@ use super::remotes;
 use super::report::Report;
 use super::server::Server;
 use super::toml_file::TomlFile;
-use super::values::{choice, parsed};
+use super::values::{choice, parsed, word};
 use super::{Config, RemoteConfig, Upstream};
 
 /// Everything that was found out.
@@ -67,7 +67,7 @@ impl LogArgs {
         layers.report.setting("log", filter.clone(), &source);
         let found = layers.find("log_format", self.log_format, choice);
         let (format, source) = found.unwrap_or((LogFormat::Text, Source::default()));
-        layers.report.setting("log_format", format.name(), &source);
+        layers.report.setting("log_format", word(format), &source);
         Logging { filter, format }
     }
 }
@@ -78,7 +78,7 @@ impl ServeArgs {
         let mut layers = Layers::new(environment);
         let incomplete = read_toml(&self.files, &mut layers);
         let logging = log.read(&mut layers);
-        let server = Server::read(self.server, &mut layers);
+        let server = Server::read(self.server, &self.remotes, &mut layers);
         let remotes = match &server.upstream {
             Some(Upstream::Emulator) => {
                 let remote = remotes::emulated(&self.remotes, &mut layers);
