@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{Builder, EnvFilter, LevelFilter};
 
 use super::args::{FileArgs, LogArgs, LogFormat, RemoteArgs, ServeArgs};
 use super::environment::Environment;
@@ -39,6 +39,21 @@ pub struct Logging {
     pub format: LogFormat,
 }
 
+impl Logging {
+    /// The filter of events.
+    pub fn env_filter(&self) -> EnvFilter {
+        let default = LevelFilter::ERROR.into();
+        let filters = filters().with_default_directive(default);
+        filters.parse_lossy(&self.filter)
+    }
+}
+
+/// The value of a field in a filter is a text: some regular expressions take
+/// all memory.
+fn filters() -> Builder {
+    EnvFilter::builder().with_regex(false)
+}
+
 impl LogArgs {
     /// For commands without a configuration file.
     ///
@@ -53,10 +68,10 @@ impl LogArgs {
         }
     }
 
-    fn read(self, layers: &mut Layers<'_>) -> Logging {
+    pub(super) fn read(self, layers: &mut Layers<'_>) -> Logging {
         let found = layers.find("log", self.log, parsed::<String>);
         let (filter, source) = found.unwrap_or(("info".to_owned(), Source::default()));
-        let filter = match EnvFilter::try_new(&filter) {
+        let filter = match filters().parse(&filter) {
             Ok(_) => filter,
             Err(error) => {
                 let problem = format!("{}: {filter:?}: {error}", source.place());
