@@ -16,6 +16,8 @@
 mod args;
 mod environment;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod layers;
 mod listen;
 mod load;
