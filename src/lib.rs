@@ -18,6 +18,7 @@
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 
+pub mod access;
 pub mod backend;
 pub mod catalog;
 pub mod checksum;
@@ -31,4 +32,5 @@ pub mod fichier;
 pub mod grpc;
 pub mod proto;
 pub mod server;
+pub mod tls;
 pub mod transfer;

@@ -6,6 +6,7 @@
 
 mod args;
 mod connect;
+mod credentials;
 mod exit;
 mod get;
 mod io;

@@ -39,6 +39,15 @@ pub(super) fn group_files(text: &str) -> Result<u16, String> {
     whole_up_to(text, 500)
 }
 
+/// How many connections.
+pub(super) fn places(text: &str) -> Result<u64, String> {
+    const MOST: u64 = 1_000_000;
+    let number = whole(text)
+        .ok()
+        .filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("{text:?} is not a whole number from 1 to {MOST}"))
+}
+
 /// A number.
 pub(super) fn number(text: &str) -> Result<f64, String> {
     text.parse()

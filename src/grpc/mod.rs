@@ -5,13 +5,19 @@ mod activity;
 mod convert;
 mod deadline;
 mod dedupe_stream;
+mod demand;
 mod get_stream;
+mod guard;
 mod list_stream;
 mod purge_stream;
 mod put_stream;
+mod rights;
 mod service;
 mod status;
 
+pub use convert::MAX_CHUNK;
+pub use guard::Guarded;
 #[cfg(fuzzing)]
 pub use list_stream::fuzz_token;
+pub use rights::{no_token, refusal};
 pub use service::StorageService;

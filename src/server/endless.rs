@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use futures::{StreamExt, stream};
 use http::{HeaderMap, Request, Response};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyStream, StreamBody};
 use tokio::sync::watch;
 use tonic::Status;
@@ -48,25 +48,49 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let answer = self.service.call(request);
-        let stopped = self.stopped.clone();
-        Box::pin(async move { Ok(answer.await?.map(|body| until(body, stopped))) })
+        let mut stopped = self.stopped.clone();
+        let stop = async move {
+            // The sender is dropped with the server, which is a stop too.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let status = Status::unavailable("the server is stopping");
+        Box::pin(async move { Ok(answer.await?.map(|body| until(body, stop, status, false))) })
     }
 }
 
-/// The body, ended with UNAVAILABLE when it has nothing more to say at the stop.
-fn until(body: Body, stopped: watch::Receiver<bool>) -> Body {
-    let frames = stream::unfold(Some((BodyStream::new(body), stopped)), |state| async move {
-        let (mut frames, mut stopped) = state?;
-        let frame = tokio::select! {
-            biased;
-            frame = frames.next() => Some(frame?),
-            _ = stopped.wait_for(|stop| *stop) => None,
+/// The body, ended with this status after the stop: at once, or as soon as it has
+/// nothing more to say.
+pub(super) fn until(
+    body: Body,
+    stop: impl Future<Output = ()> + Send + 'static,
+    status: Status,
+    at_once: bool,
+) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    let state = Some((BodyStream::new(body), Box::pin(stop), status));
+    let frames = stream::unfold(state, move |state| async move {
+        let (mut frames, mut stop, status) = state?;
+        let next = async {
+            match at_once {
+                true => tokio::select! {
+                    biased;
+                    () = &mut stop => None,
+                    frame = frames.next() => Some(frame),
+                },
+                false => tokio::select! {
+                    biased;
+                    frame = frames.next() => Some(frame),
+                    () = &mut stop => None,
+                },
+            }
         };
-        if let Some(frame) = frame {
-            return Some((frame, Some((frames, stopped))));
+        if let Some(frame) = next.await {
+            return Some((frame?, Some((frames, stop, status))));
         }
         let mut trailers = HeaderMap::new();
-        let end = Status::unavailable("the server is stopping")
+        let end = status
             .add_header(&mut trailers)
             .map(|()| Frame::trailers(trailers));
         Some((end, None))

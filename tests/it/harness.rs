@@ -57,6 +57,9 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
     let state = tempfile::tempdir().unwrap();
     let mut config = Config {
         grpc_listen: vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())],
+        tls: None,
+        require_token: false,
+        max_connections: 1_000,
         upstream: Upstream::Api(Hosts::new(&emulator.api_url()).unwrap()),
         remotes: vec![RemoteConfig::new(
             "fichier",

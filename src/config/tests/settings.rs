@@ -233,7 +233,7 @@ async fn the_help_tells_the_defaults() {
         assert_eq!(rest.split(']').next().unwrap(), value, "{name}");
         told += 1;
     }
-    assert_eq!(told, 13);
+    assert_eq!(told, 14);
 }
 
 #[tokio::test]
@@ -264,6 +264,8 @@ settings
   log_format = text  (default)
   insecure = false  (default)
   grpc_listen = 127.0.0.1:50051  (default)
+  require_token = false  (default)
+  max_connections = 2000  (default)
   emulator = false  (default)
   calls_per_second = 3.0  (default)
   api_url = https://api.1fichier.com/v1  (default)
