@@ -102,12 +102,9 @@ async fn tick() {
 
 pub async fn connect(server: &Server) -> Client {
     let address = format!("http://{}", server.addresses()[0]);
-    let channel = Endpoint::from_shared(address)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    StorageBackendClient::new(channel)
+    // It connects when it is used: some servers speak TLS only.
+    let endpoint = Endpoint::from_shared(address).unwrap();
+    StorageBackendClient::new(endpoint.connect_lazy())
 }
 
 impl World {

@@ -31,6 +31,7 @@ mod persistence;
 mod purge;
 mod recorded;
 mod relocations;
+mod security;
 mod shared_folders;
 mod streams;
 mod tokens;
