@@ -47,8 +47,10 @@ impl Network {
     /// Notes which addresses are open to strangers. The tokens are in the state
     /// directory.
     pub(super) fn check(&self, state_dir: Option<&Path>, layers: &mut Layers<'_>) {
-        let tokens = state_dir.map(|dir| TokenFile::within(dir).count());
-        let tokens = match tokens.transpose() {
+        // What is wrong with the directory itself, whoever opens it tells.
+        let file = state_dir.map(TokenFile::within);
+        let file = file.filter(|file| file.path().exists());
+        let tokens = match file.map(|file| file.count()).transpose() {
             Ok(count) => count.flatten(),
             Err(problem) => {
                 layers.notes.problem(problem);
