@@ -123,7 +123,12 @@ impl Client {
                 None => Ok(self.emission_of(node)),
             };
         }
-        Err(Error::refusal(ENDPOINT, status.as_u16(), &page_text(&page)))
+        let error = Error::refusal(ENDPOINT, status.as_u16(), &page_text(&page));
+        Err(match error.kind() {
+            // Its own path is what the node does not know, not one of our files.
+            Kind::NotFound => error.with_kind(Kind::Server),
+            _ => error,
+        })
     }
 
     /// Where to ask about an upload whose answer was lost.

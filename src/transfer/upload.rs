@@ -224,6 +224,7 @@ impl Uploads {
                 Ok(node) => self.send_once(folder, &items, &node).await,
                 Err(error) => Err(error),
             };
+            let was_wrong = matches!(&outcome, Ok(outcome) if !outcome.wrong.is_empty());
             let (again, error) = match outcome {
                 Ok(outcome) => (self.settle(items, outcome, attempts).await, None),
                 Err(error) => (items, Some(error)),
@@ -251,8 +252,10 @@ impl Uploads {
                 );
                 rounds.push_back((again, attempts - 1));
             } else {
-                let error =
-                    error.unwrap_or_else(|| corrupt("1Fichier did not store what was sent"));
+                let error = error.unwrap_or_else(|| match was_wrong {
+                    true => corrupt("1Fichier did not store what was sent"),
+                    false => not_shown(),
+                });
                 for item in again {
                     let _ = item.outcome.send(Err(error.clone()));
                 }
@@ -501,17 +504,22 @@ impl Streaming {
                 Kind::Name,
                 format!("1Fichier stored {:?} under another name", expected.name),
             )),
-            None => Err(Error::new(
-                "end.pl",
-                Kind::Node,
-                "1Fichier does not show the uploaded file",
-            )),
+            None => Err(not_shown()),
         }
     }
 }
 
 fn stopped() -> Error {
     Error::new("upload.cgi", Kind::NotSent, "the server is stopping")
+}
+
+/// Neither the report nor the listing shows it: a repeat may help.
+fn not_shown() -> Error {
+    Error::new(
+        "end.pl",
+        Kind::Node,
+        "1Fichier does not show the uploaded file",
+    )
 }
 
 fn corrupt(text: &str) -> Error {

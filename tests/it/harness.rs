@@ -6,6 +6,8 @@
     reason = "a toolbox: not every test module needs all of it"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,8 +37,14 @@ pub struct World {
     pub control: Control,
     pub config: Config,
     _state: tempfile::TempDir,
+    /// Milliseconds of a step of the clock.
+    step: Arc<AtomicU64>,
     _ticker: AbortOnDropHandle<()>,
 }
+
+const STEP: u64 = 50;
+/// While nothing is asked for.
+const IDLE_STEP: u64 = 1_000;
 
 /// The account as documented: with every limit.
 pub async fn world() -> World {
@@ -77,6 +85,7 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
     let server = Server::start(config.clone()).await.unwrap();
     let client = connect(&server).await;
     let control = emulator.control();
+    let step = Arc::new(AtomicU64::new(STEP));
     World {
         client,
         server: Some(server),
@@ -84,16 +93,17 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
         control,
         config,
         _state: state,
-        _ticker: AbortOnDropHandle::new(tokio::spawn(tick())),
+        _ticker: AbortOnDropHandle::new(tokio::spawn(tick(Arc::clone(&step)))),
+        step,
     }
 }
 
 /// A paused clock jumps to the next timer whenever nothing is ready, also when
 /// the kernel only needs a moment to deliver what was sent over loopback. Small
 /// steps give it that moment, so that no time-out fires for it.
-async fn tick() {
+async fn tick(step: Arc<AtomicU64>) {
     loop {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(step.load(Ordering::Relaxed))).await;
     }
 }
 
@@ -108,6 +118,13 @@ pub async fn connect(server: &Server) -> Client {
 }
 
 impl World {
+    /// Lets time pass in which nobody asks for anything, in longer steps.
+    pub async fn idle(&self, time: Duration) {
+        self.step.store(IDLE_STEP, Ordering::Relaxed);
+        tokio::time::sleep(time).await;
+        self.step.store(STEP, Ordering::Relaxed);
+    }
+
     pub async fn restart(&mut self) {
         self.server.take().unwrap().stop().await;
         let server = Server::start(self.config.clone()).await.unwrap();

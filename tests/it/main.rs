@@ -21,6 +21,7 @@ mod faults;
 mod harness;
 mod large_folders;
 mod links;
+mod matrix;
 mod model;
 mod move_dir;
 mod newest;
