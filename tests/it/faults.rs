@@ -6,7 +6,6 @@ use std::time::Duration;
 use pluton_fichier::emulator::FaultKind::*;
 use pluton_fichier::proto::*;
 
-use crate::checks::*;
 use crate::harness::*;
 
 /// In real time: an upload that is open stops the virtual clock.

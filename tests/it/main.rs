@@ -32,6 +32,7 @@ mod purge;
 mod recorded;
 mod relocations;
 mod shared_folders;
+mod soak;
 mod streams;
 mod tokens;
 mod twins;
