@@ -17,6 +17,8 @@ pub struct Activity {
     pub transfers: Vec<TransferView>,
     /// What is remembered.
     pub catalogs: Vec<CatalogActivity>,
+    /// Changes of which nobody knows yet how they ended.
+    pub unfinished: u64,
 }
 
 /// A request budget.
@@ -96,6 +98,7 @@ impl Remotes {
                 accounts.push(account);
                 activity.transfers.extend(account.tracker.view());
                 activity.catalogs.push(account.catalog.activity());
+                activity.unfinished += account.recovery.unfinished();
             }
         }
         activity

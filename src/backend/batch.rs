@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +65,7 @@ impl Change {
 }
 
 /// A file by its folder and URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Target {
     pub(super) folder: i64,
     pub(super) url: String,
@@ -213,6 +214,11 @@ impl Batches {
                 targets.push(target);
             }
         }
+        let mut folders: Vec<i64> = targets.iter().map(|target| target.folder).collect();
+        folders.extend(change.destination());
+        folders.sort_unstable();
+        folders.dedup();
+        let intent = self.catalog.intend(folders, String::new()).await;
         let tell = |url: String, outcome: Outcome| {
             let Some((folder, senders)) = waiting.remove(&url) else {
                 return;
@@ -235,6 +241,7 @@ impl Batches {
         }
         .run(targets)
         .await;
+        intent.done();
     }
 
     async fn call(&self, change: Change, turn: Turn, urls: &[String]) -> Result<Batch, Error> {

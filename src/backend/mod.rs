@@ -11,8 +11,8 @@ mod delete;
 mod directories;
 mod entry;
 mod in_use;
+mod journal;
 mod landing;
-mod leftovers;
 mod links;
 mod list;
 mod login;
@@ -23,6 +23,7 @@ mod purge;
 mod put;
 mod read;
 mod recorded;
+mod recovery;
 mod refresh;
 mod relocate;
 mod replace;
@@ -116,7 +117,7 @@ pub struct Account {
     locks: Locks,
     in_use: in_use::FoldersInUse,
     landings: landing::Landings,
-    leftovers: leftovers::Leftovers,
+    recovery: recovery::Recovery,
     warned: warned::Warned,
     clock: Clock,
     record_hashes: Algorithms,
@@ -171,8 +172,8 @@ impl Account {
         };
         let mut budget_keepers = vec![keep(client.budget(), API_FACTS)];
         budget_keepers.extend(pages.iter().map(|pages| keep(pages, PAGE_FACTS)));
-        let landings = landing::Landings::default();
-        Ok(Arc::new(Self {
+        let landings = landing::Landings::new(Arc::clone(&catalog));
+        let account = Arc::new(Self {
             login: Arc::clone(login),
             batches: batch::Batches::new(
                 Arc::clone(&client),
@@ -190,13 +191,15 @@ impl Account {
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
             landings,
-            leftovers: leftovers::Leftovers::default(),
+            recovery: recovery::Recovery::default(),
             warned: warned::Warned::default(),
             clock: settings.clock,
             record_hashes: settings.record_hashes,
             tasks,
             _budget_keepers: budget_keepers,
-        }))
+        });
+        account.resume();
+        Ok(account)
     }
 
     /// Whether it is a public folder.
@@ -370,7 +373,14 @@ impl Remotes {
 
 /// Locks by key, which exist only while somebody holds or wants them.
 #[derive(Default)]
-struct Locks(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+struct Locks(Mutex<KnownLocks>);
+
+#[derive(Default)]
+struct KnownLocks {
+    by_key: HashMap<String, Weak<tokio::sync::Mutex<()>>>,
+    /// At this number those that nobody wants any more are forgotten.
+    limit: usize,
+}
 
 impl fmt::Debug for Locks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -383,17 +393,24 @@ fn path_key(path: &RemotePath) -> String {
     format!("put {path}")
 }
 
+/// The key of folders of one name that are made in a folder.
+fn mkdir_key(parent: i64, segment: &str) -> String {
+    format!("mkdir {parent} {segment}")
+}
+
 impl Locks {
     fn get(&self, key: String) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if locks.len() > 1_000 {
-            locks.retain(|_, lock| lock.strong_count() > 0);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.by_key.len() > known.limit {
+            known.by_key.retain(|_, lock| lock.strong_count() > 0);
+            // Thousands may be held at once.
+            known.limit = (2 * known.by_key.len()).max(1_000);
         }
-        match locks.get(&key).and_then(Weak::upgrade) {
+        match known.by_key.get(&key).and_then(Weak::upgrade) {
             Some(lock) => lock,
             None => {
                 let lock = Arc::new(tokio::sync::Mutex::new(()));
-                locks.insert(key, Arc::downgrade(&lock));
+                known.by_key.insert(key, Arc::downgrade(&lock));
                 lock
             }
         }

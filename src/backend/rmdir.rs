@@ -123,6 +123,20 @@ impl Remote {
         parent: i64,
         id: i64,
     ) -> Result<bool> {
+        let intent = self.account.changing(&[parent]).await;
+        let removed = self.remove_noted(scope, path, parent, id).await;
+        intent.done();
+        self.account.catalog.settle().await;
+        removed
+    }
+
+    async fn remove_noted(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        parent: i64,
+        id: i64,
+    ) -> Result<bool> {
         let catalog = &self.account.catalog;
         let scope = scope.with_priority(Priority::Delete);
         let mut waits = EMPTYING.iter();
@@ -159,7 +173,6 @@ impl Remote {
             }
         }
         catalog.folder_removed(parent, id);
-        catalog.settle().await;
         Ok(true)
     }
 

@@ -7,6 +7,7 @@
 //! warm start lists nothing; in memory are the folders used last.
 
 mod content;
+mod journal;
 mod listing;
 mod node;
 mod order;
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
+pub use journal::{Intent, Unfinished};
 pub use order::newest_first;
 pub use recorded::ContentKey;
 pub use source::Source;
@@ -98,6 +100,7 @@ pub struct Catalog {
     store: Store,
     state: Mutex<State>,
     walks: Arc<Semaphore>,
+    journal: journal::Journal,
     /// The number of the next file that is stored.
     order: AtomicU64,
 }
@@ -133,6 +136,7 @@ impl Catalog {
             source.restore_listing(folder, clock.age(Moment::remembered(at)));
         }
         let catalog = Self {
+            journal: journal::Journal::open(&store),
             source,
             settings,
             clock,
@@ -224,12 +228,12 @@ impl Catalog {
     pub fn folder_made(&self, parent: i64, folder: FolderRecord) {
         let id = folder.id;
         let mut state = self.lock();
-        let parent_as_of = state
-            .nodes
-            .get(&parent)
-            .and_then(|node| node.known.as_ref())
-            .map(|known| known.as_of);
-        if let Some(as_of) = parent_as_of {
+        let known = |id: i64| {
+            let node = state.nodes.get(&id)?;
+            node.known.as_ref().map(|known| known.as_of)
+        };
+        // One that is known already may have something in it.
+        if let Some(as_of) = known(parent).filter(|_| known(id).is_none()) {
             self.store.write(Write::Listing {
                 folder: id,
                 content: Arc::default(),
@@ -353,11 +357,15 @@ impl Catalog {
     /// listing has shown it yet.
     pub fn is_unlisted(&self, folder: i64, url: &str) -> bool {
         let state = self.lock();
-        let changes = state.nodes.get(&folder).into_iter();
-        changes
-            .flat_map(node::Node::changes)
-            .filter_map(Change::file)
-            .any(|file| *file.url == *url)
+        let mut changes = state
+            .nodes
+            .get(&folder)
+            .into_iter()
+            .flat_map(node::Node::changes);
+        changes.any(|change| match change {
+            Change::FileAdded(file) | Change::FileReturned(file) => *file.url == *url,
+            _ => false,
+        })
     }
 
     /// Whether a folder is in another under this name, as far as is remembered.

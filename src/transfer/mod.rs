@@ -15,4 +15,4 @@ pub(crate) use gather::{Fit, Gather};
 pub use hasher::Hasher;
 pub use spool::{Spool, SpoolDir, Spooled};
 pub use tracker::{Direction, Progress, Tracker, TransferView};
-pub use upload::{Expected, Streaming, UploadLimits, Uploads};
+pub use upload::{Expected, Streaming, UploadLimits, Uploaded, Uploads};

@@ -71,12 +71,23 @@ pub struct Expected {
     pub older: Vec<String>,
 }
 
+/// A buffered file that is stored.
+#[derive(Clone, Debug)]
+pub struct Uploaded {
+    /// Where.
+    pub file: StoredFile,
+    /// It was sent before, too, and was not to be seen then: it may show yet.
+    pub perhaps_twice: bool,
+}
+
 #[derive(Debug)]
 struct Item {
     expected: Expected,
     content: Spooled,
     cancel: CancellationToken,
-    outcome: oneshot::Sender<Result<StoredFile, Error>>,
+    /// An answer to it was lost, and it was not to be seen.
+    lost: bool,
+    outcome: oneshot::Sender<Result<Uploaded, Error>>,
 }
 
 /// The uploads of one account.
@@ -123,7 +134,7 @@ impl Uploads {
         expected: Expected,
         content: Spooled,
         cancel: CancellationToken,
-    ) -> Result<StoredFile, Error> {
+    ) -> Result<Uploaded, Error> {
         self.client.budget().check(scope)?;
         let (outcome, mut receiver) = oneshot::channel();
         let (id, start) = self.folders.push(
@@ -132,6 +143,7 @@ impl Uploads {
                 expected,
                 content,
                 cancel,
+                lost: false,
                 outcome,
             },
         );
@@ -232,9 +244,10 @@ impl Uploads {
             if again.is_empty() {
                 continue;
             }
+            // What may be stored is not sent twice.
             let may_repeat = error
                 .as_ref()
-                .is_none_or(|error| worth_a_repeat(error.kind()));
+                .is_none_or(|error| !error.is_unresolved() && worth_a_repeat(error.kind()));
             if error.as_ref().is_some_and(|error| is_refusal(error.kind())) && again.len() > 1 {
                 let mut left = again;
                 let right = left.split_off(left.len() / 2);
@@ -257,7 +270,9 @@ impl Uploads {
                     false => not_shown(),
                 });
                 for item in again {
-                    let _ = item.outcome.send(Err(error.clone()));
+                    let error = error.clone();
+                    let error = if item.lost { error.unresolved() } else { error };
+                    let _ = item.outcome.send(Err(error));
                 }
             }
         }
@@ -306,6 +321,7 @@ impl Uploads {
             lost,
         )
         .await
+        .map_err(Error::unresolved)
     }
 
     /// Tells the members that are stored, removes what is not as it should be,
@@ -315,16 +331,20 @@ impl Uploads {
             matched,
             wrong,
             surplus,
+            lost,
         } = outcome;
         let mut again = Vec::new();
         let renamed: Vec<_> = surplus
             .iter()
             .map(|stored| stored.whirlpool.clone())
             .collect();
-        for (item, found) in items.into_iter().zip(matched) {
+        for (mut item, found) in items.into_iter().zip(matched) {
             match found {
-                Some(stored) => {
-                    let _ = item.outcome.send(Ok(stored));
+                Some(file) => {
+                    let _ = item.outcome.send(Ok(Uploaded {
+                        file,
+                        perhaps_twice: item.lost,
+                    }));
                 }
                 None if renamed.contains(&item.expected.whirlpool) => {
                     let text = format!(
@@ -335,7 +355,10 @@ impl Uploads {
                         .outcome
                         .send(Err(Error::new("end.pl", Kind::Name, text)));
                 }
-                None => again.push(item),
+                None => {
+                    item.lost |= lost;
+                    again.push(item);
+                }
             }
         }
         if !wrong.is_empty() {
@@ -365,7 +388,11 @@ impl Uploads {
                     _ => break,
                 }
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
-                outcome = self.client.remove_files(scope, batch).await;
+                outcome = match self.client.remove_files(scope, batch).await {
+                    // The call whose answer was lost did it.
+                    Err(error) if error.kind() == Kind::NotFound => return,
+                    outcome => outcome,
+                };
             }
             if let Err(error) = outcome {
                 tracing::error!(%error, files = batch.len(), "a bad copy could not be removed");
@@ -486,6 +513,7 @@ impl Streaming {
             mut matched,
             wrong,
             surplus,
+            lost,
         } = outcome;
         let was_wrong = !wrong.is_empty();
         let was_renamed = surplus
@@ -504,6 +532,7 @@ impl Streaming {
                 Kind::Name,
                 format!("1Fichier stored {:?} under another name", expected.name),
             )),
+            None if lost => Err(not_shown().unresolved()),
             None => Err(not_shown()),
         }
     }

@@ -10,9 +10,10 @@ use super::{DedupeMode, Group, Left, Walk};
 use crate::backend::batch::{Change, Target};
 use crate::backend::entry::Entry;
 use crate::backend::lost::{Fate, Look, Route};
+use crate::backend::move_dir::TREE;
 use crate::backend::path::{MAX_DEPTH, RemotePath};
-use crate::backend::path_key;
 use crate::backend::replace::claim_key;
+use crate::backend::{mkdir_key, path_key};
 use crate::catalog::{Content, FileRecord, FolderRecord};
 use crate::error::{Error, Reason};
 use crate::fichier::{self, Kind};
@@ -100,24 +101,27 @@ impl Walk {
         };
         let account = &self.remote.account;
         let segment = path.segments().last().unwrap_or_default();
-        // Nobody makes a directory of that name meanwhile.
-        let making = account.locks.hold(format!("mkdir {parent} {segment}"));
+        // Nobody moves it, or makes a directory of that name, meanwhile.
+        let tree = account.locks.hold(TREE.to_owned());
+        let _tree = self.unless_left(tree).await?;
+        let making = account.locks.hold(mkdir_key(parent, segment));
         let _making = self.unless_left(making).await?;
-        let moved = self.move_folder(folder.id, parent, parent, Some(&stored));
+        if !account.catalog.may_hold(parent, folder) {
+            return Ok(Err(moved_away(path)));
+        }
+        account.give_up_carries(folder.id);
+        let moved = self.move_folder(renamed.clone(), parent, parent, Some(&stored));
         Ok(match moved.await? {
-            Ok(()) => {
-                let catalog = &account.catalog;
-                catalog.folder_moved(parent, parent, renamed.clone());
-                Ok(renamed)
-            }
+            Ok(()) => Ok(renamed),
             Err(error) => Err(Error::from(error).at(path.as_str())),
         })
     }
 
-    /// Moves or renames a folder, and makes sure that it is done.
+    /// Moves or renames a folder, and makes sure that it is done. `folder` is
+    /// told as it is afterwards.
     async fn move_folder(
         &self,
-        folder: i64,
+        folder: FolderRecord,
         from: i64,
         to: i64,
         rename: Option<&str>,
@@ -128,9 +132,16 @@ impl Walk {
             Ok(turn) => turn,
             Err(error) => return Ok(Err(error)),
         };
-        let moved = account.client.move_folder(turn, folder, to, rename).await;
+        let intent = account.changing(&[from, to]).await;
+        let id = folder.id;
+        let arrived = || account.catalog.folder_moved(from, to, folder.clone());
+        let moved = account.client.move_folder(turn, id, to, rename).await;
         let error = match moved {
-            Ok(()) => return Ok(Ok(())),
+            Ok(()) => {
+                arrived();
+                intent.done();
+                return Ok(Ok(()));
+            }
             Err(error) => error,
         };
         if error.kind() == Kind::NotFound {
@@ -143,12 +154,17 @@ impl Walk {
                 .folder_since(self.upload_scope(), to, error.when())
                 .await;
             let done = listed.is_ok_and(|listed| {
-                let there = listed.content.folder(folder);
+                let there = listed.content.folder(id);
                 there.is_some_and(|there| rename.is_none_or(|name| *there.name == *name))
             });
             if done {
+                arrived();
+                intent.done();
                 return Ok(Ok(()));
             }
+            drop(intent);
+        } else {
+            intent.done();
         }
         Ok(Err(error))
     }
@@ -209,13 +225,18 @@ impl Walk {
                 failures.extend(Box::pin(self.merge(merge)).await?);
                 continue;
             }
-            let making = account.locks.hold(format!("mkdir {into} {segment}"));
+            let tree = account.locks.hold(TREE.to_owned());
+            let _tree = self.unless_left(tree).await?;
+            let making = account.locks.hold(mkdir_key(into, &segment));
             let _making = self.unless_left(making).await?;
-            match self.move_folder(folder.id, from, into, None).await? {
-                Ok(()) => {
-                    arrived.push((segment, folder.id));
-                    account.catalog.folder_moved(from, into, folder);
-                }
+            if !account.catalog.may_hold(from, &folder) {
+                // Not here any more, so it keeps nothing from going.
+                continue;
+            }
+            let id = folder.id;
+            account.give_up_carries(id);
+            match self.move_folder(folder, from, into, None).await? {
+                Ok(()) => arrived.push((segment, id)),
                 Err(error) => failures.push((below, Error::from(error))),
             }
         }
@@ -349,4 +370,12 @@ impl Walk {
         }
         Err(error.into())
     }
+}
+
+fn moved_away(path: &RemotePath) -> Error {
+    Error::new(
+        Reason::UpstreamUnavailable,
+        "the directory was moved or removed meanwhile; ask again",
+    )
+    .at(path.as_str())
 }

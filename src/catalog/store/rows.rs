@@ -131,6 +131,16 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::Checksums { key, sums } => {
             checksums::record(connection, key, sums, checksums::MOST)?;
         }
+        Write::Intent { id, folders, what } => {
+            let folders: Vec<_> = folders.iter().map(ToString::to_string).collect();
+            run(
+                "INSERT OR REPLACE INTO intents VALUES (?1, ?2, ?3)",
+                &[&id.cast_signed(), &folders.join(" "), what],
+            )?;
+        }
+        Write::Done { id } => {
+            run("DELETE FROM intents WHERE id = ?1", &[&id.cast_signed()])?;
+        }
         Write::Barrier(_) => {}
     }
     Ok(())
