@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::landing::Landings;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Touched};
 use crate::error::Reason;
 use crate::fichier::{BATCH, Batch, Client, Error, Kind, Priority, ROOT, Scope, Turn};
 use crate::transfer::{Fit, Gather};
@@ -218,7 +218,13 @@ impl Batches {
         folders.extend(change.destination());
         folders.sort_unstable();
         folders.dedup();
-        let intent = self.catalog.intend(folders, String::new()).await;
+        let touched = targets
+            .iter()
+            .map(|target| Touched::File(target.url.clone()));
+        let intent = self
+            .catalog
+            .intend(folders, touched.collect(), String::new());
+        let intent = intent.await;
         let tell = |url: String, outcome: Outcome| {
             let Some((folder, senders)) = waiting.remove(&url) else {
                 return;

@@ -10,7 +10,7 @@ use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::{Directory, FolderAt};
 use super::{AtPath, Remote, mkdir_key};
-use crate::catalog::FolderRecord;
+use crate::catalog::{FolderRecord, Touched};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Kind, Priority, ROOT, Scope, Turn};
 
@@ -199,7 +199,7 @@ impl Remote {
         name: String,
         path: &RemotePath,
     ) -> Result<(FolderRecord, bool)> {
-        let intent = self.account.changing(&[parent]).await;
+        let intent = self.account.changing(&[parent], Vec::new()).await;
         let made = self.make_noted(scope, turn, parent, segment, name, path);
         let made = made.await;
         intent.done();
@@ -310,7 +310,10 @@ impl Remote {
             if catalog.known_full(id) || !catalog.may_hold(parent, &folder) {
                 return;
             }
-            let intent = self.account.changing(&[parent]).await;
+            let intent = self
+                .account
+                .changing(&[parent], vec![Touched::Folder(id)])
+                .await;
             match self
                 .account
                 .client

@@ -6,7 +6,7 @@ use super::batch::Target;
 use super::carry::{IN_BETWEEN, Place};
 use super::path::RemotePath;
 use super::{Account, Remote, path_key};
-use crate::catalog::{Content, FileRecord, FolderRecord, Intent, Whirlpool};
+use crate::catalog::{Content, FileRecord, FolderRecord, Intent, Touched, Whirlpool};
 use crate::encoding::{Mask, NameCodec};
 use crate::fichier::{Access, same_name};
 
@@ -188,14 +188,22 @@ impl Account {
     }
 
     /// Notes that something will be done.
-    pub(super) async fn intend(&self, folders: Vec<i64>, task: &Task) -> Intent {
-        self.catalog.intend(folders, task.text()).await
+    pub(super) async fn intend(
+        &self,
+        folders: Vec<i64>,
+        touched: Vec<Touched>,
+        task: &Task,
+    ) -> Intent {
+        self.catalog.intend(folders, touched, task.text()).await
     }
 
     /// Notes that one call will change what is in these folders. If nobody
     /// sees it end, they are listed anew.
-    pub(super) async fn changing(&self, folders: &[i64]) -> Intent {
-        self.catalog.intend(folders.to_vec(), String::new()).await
+    pub(super) async fn changing(&self, folders: &[i64], touched: Vec<Touched>) -> Intent {
+        let intent = self
+            .catalog
+            .intend(folders.to_vec(), touched, String::new());
+        intent.await
     }
 }
 

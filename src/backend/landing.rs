@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::journal::{Landing, Task};
 use super::path::RemotePath;
+use super::resolve::Walk;
 use super::{AtPath, Remote};
 use crate::catalog::{Catalog, FileRecord};
 use crate::error::Result;
@@ -302,13 +303,19 @@ impl Remote {
         let path = &account.landings.path_of(gone, path);
         tracing::warn!(%path, files = files.len(), "another program removed a directory while files were on their way; it is made again and they are moved there");
         account.catalog.folder_gone(gone);
+        // Where its parent is not in memory, it is remembered still.
+        if let Ok(Walk::Folder(known)) = self.walk(scope, path, Some(Duration::MAX)).await
+            && let Some(at) = known.folders().find(|at| at.folder.id == gone)
+        {
+            account.catalog.folder_removed(at.parent, gone);
+        }
         let scope = scope.with_priority(Priority::Upload);
         let target = self.folder_to_write(scope, path, &mut Vec::new()).await?;
         let folder = target.id();
         let mut moved = Vec::with_capacity(files.len());
         for part in files.chunks(BATCH) {
             let urls: Vec<String> = part.iter().map(|file| file.url.to_string()).collect();
-            let intent = account.changing(&[ROOT, folder]).await;
+            let intent = account.changing(&[ROOT, folder], Vec::new()).await;
             let done = account
                 .client
                 .move_files(scope, &urls, folder, None)

@@ -116,7 +116,7 @@ impl Remote {
         let (account, url) = (account.clone(), file.url.clone());
         let task = self.account.tasks.spawn(async move {
             let client = &account.client;
-            let intent = account.changing(&[folder]).await;
+            let intent = account.changing(&[folder], Vec::new()).await;
             let outcome = client.protect_file(scope, &url, &password).await;
             match &outcome {
                 Ok(()) => {
@@ -158,7 +158,7 @@ impl Remote {
                 return Ok(String::new());
             }
             let password = options.password.as_ref();
-            let intent = account.changing(&[parent]).await;
+            let intent = account.changing(&[parent], Vec::new()).await;
             let shared = client.share_folder(scope, folder.id, password).await;
             match &shared {
                 Err(error) if error.kind() == Kind::NotFound => {

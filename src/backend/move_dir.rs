@@ -11,6 +11,7 @@ use super::path::RemotePath;
 use super::put::Stored;
 use super::resolve::Found;
 use super::{AtPath, Remote, mkdir_key, replay};
+use crate::catalog::Touched;
 use crate::error::{Error, Result};
 use crate::fichier::{Priority, Scope};
 
@@ -112,7 +113,8 @@ impl Remote {
                 });
                 account.give_up_carries(route.load.folder.id);
                 let folders = vec![route.load.from.parent, route.load.to.parent];
-                let intent = account.intend(folders, &task).await;
+                let touched = vec![Touched::Folder(route.load.folder.id)];
+                let intent = account.intend(folders, touched, &task).await;
                 let carried = Carrier::new(&remote, &route.load, turn.take()).run();
                 let carried = match carried.await {
                     Ok(carried) => carried,

@@ -440,7 +440,7 @@ impl PutSession {
             write.before.retain(|target| *target.url != *adopted.url);
         }
         let intent = account
-            .intend(vec![folder], &Task::Write(write.clone()))
+            .intend(vec![folder], Vec::new(), &Task::Write(write.clone()))
             .await;
         let stored = match (adopted, content) {
             (Some(file), _) => {
@@ -463,6 +463,7 @@ impl PutSession {
             Ok(stored) => stored,
             Err(error) if error.is_unresolved() => {
                 // It may show yet, and then what it replaces goes.
+                account.catalog.doubt(folder);
                 account.leave(intent, Task::Write(write));
                 return Err(error).at_path(&path);
             }

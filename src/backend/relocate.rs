@@ -13,7 +13,7 @@ use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode, etag_mismatch};
 use super::twins::FileAt;
 use super::{Remote, path_key, replay};
-use crate::catalog::{FileRecord, Intent};
+use crate::catalog::{FileRecord, Intent, Touched};
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
 
@@ -307,7 +307,11 @@ impl Relocation {
             )
         };
         let task = Task::Write(write.clone());
-        let intent = account.intend(vec![from, to], &task).await;
+        let touched = match copy {
+            true => Vec::new(),
+            false => vec![Touched::File(file.url.to_string())],
+        };
+        let intent = account.intend(vec![from, to], touched, &task).await;
         self.intent = Some((intent, write));
     }
 

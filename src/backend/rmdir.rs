@@ -7,6 +7,7 @@ use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::Directory;
 use super::{AtPath, Remote};
+use crate::catalog::Touched;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
 
@@ -123,7 +124,10 @@ impl Remote {
         parent: i64,
         id: i64,
     ) -> Result<bool> {
-        let intent = self.account.changing(&[parent]).await;
+        let intent = self
+            .account
+            .changing(&[parent], vec![Touched::Folder(id)])
+            .await;
         let removed = self.remove_noted(scope, path, parent, id).await;
         intent.done();
         self.account.catalog.settle().await;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Catalog;
-use super::store::{Store, Write};
+use super::store::{self, Store, Write};
 
 /// What an earlier run had begun, and did not note the end of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,16 @@ impl Journal {
         for folder in folders {
             store.write(Write::Doubt { folder });
         }
+        for intent in &left {
+            for (folder, touched) in intent
+                .folders
+                .iter()
+                .flat_map(|folder| intent.touched.iter().map(move |touched| (*folder, touched)))
+            {
+                let touched = touched.clone();
+                store.write(Write::Unsure { folder, touched });
+            }
+        }
         let mut unfinished = Vec::new();
         for intent in left {
             match intent.what {
@@ -52,6 +62,25 @@ impl Journal {
         Self {
             next: (last + 1).into(),
             unfinished: unfinished.into(),
+        }
+    }
+}
+
+/// What is about to be removed, renamed or moved.
+#[derive(Clone, Debug)]
+pub enum Touched {
+    /// A file, by its link.
+    File(String),
+    /// A folder, by its id.
+    Folder(i64),
+}
+
+impl Touched {
+    /// How a change that added it begins, or what it holds.
+    fn text(&self) -> String {
+        match self {
+            Self::File(url) => format!("\"{url}\""),
+            Self::Folder(id) => format!("{{\"FolderAdded\":{{\"id\":{id},"),
         }
     }
 }
@@ -75,7 +104,12 @@ impl Catalog {
     /// Notes that the content of these folders is about to change, and waits
     /// until that is on disk. With a text it is told to the next run if this
     /// one does not end it.
-    pub async fn intend(self: &Arc<Self>, folders: Vec<i64>, what: String) -> Intent {
+    pub async fn intend(
+        self: &Arc<Self>,
+        folders: Vec<i64>,
+        touched: Vec<Touched>,
+        what: String,
+    ) -> Intent {
         let id = self.journal.next.fetch_add(1, Ordering::Relaxed);
         let intent = Intent {
             catalog: Arc::clone(self),
@@ -83,7 +117,12 @@ impl Catalog {
             folders,
             stays: false,
         };
-        intent.write(&intent.folders, what);
+        self.store.write(Write::Intent(store::Intent {
+            id,
+            folders: intent.folders.clone(),
+            touched: touched.iter().map(Touched::text).collect(),
+            what,
+        }));
         self.settle().await;
         intent
     }
@@ -113,23 +152,16 @@ impl Catalog {
 
     /// An intent has another text now; nothing is changed any more.
     pub fn rewrite_intent(&self, id: u64, what: String) {
-        self.store.write(Write::Intent {
+        self.store.write(Write::Intent(store::Intent {
             id,
             folders: Vec::new(),
+            touched: Vec::new(),
             what,
-        });
+        }));
     }
 }
 
 impl Intent {
-    fn write(&self, folders: &[i64], what: String) {
-        self.catalog.store.write(Write::Intent {
-            id: self.id,
-            folders: folders.to_vec(),
-            what,
-        });
-    }
-
     /// It is known how it ended, and the catalog knows it too.
     pub fn done(mut self) {
         self.folders.clear();
@@ -138,7 +170,7 @@ impl Intent {
     /// What was to be changed is changed, or is looked after; what is left to
     /// do is this. It stays on disk until [`Catalog::end_intent`].
     pub fn leave(mut self, what: String) -> u64 {
-        self.write(&[], what);
+        self.catalog.rewrite_intent(self.id, what);
         self.folders.clear();
         self.stays = true;
         self.id

@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
-pub use journal::{Intent, Unfinished};
+pub use journal::{Intent, Touched, Unfinished};
 pub use order::newest_first;
 pub use recorded::ContentKey;
 pub use source::Source;

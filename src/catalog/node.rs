@@ -244,7 +244,7 @@ impl State {
                 change.apply(&mut content);
             }
             self.entries += content.len();
-            node.doubted |= listed < SystemTime::UNIX_EPOCH;
+            node.doubted |= listed <= SystemTime::UNIX_EPOCH;
             node.known = Some(Snapshot {
                 content: Arc::new(content),
                 as_of: Moment::remembered(as_of),

@@ -55,14 +55,18 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, at INTEGER NOT NULL, value TEXT NOT N
 ";
 
 /// What is about to be changed.
-const INTENTS: &str =
-    "CREATE TABLE intents (id INTEGER PRIMARY KEY, folders TEXT NOT NULL, what TEXT NOT NULL);";
+///
+/// `touched` holds, for each file or folder concerned, how a change that added
+/// it is written.
+const INTENTS: &str = "CREATE TABLE intents (
+    id INTEGER PRIMARY KEY, folders TEXT NOT NULL, touched TEXT NOT NULL, what TEXT NOT NULL);";
 
 /// An intent that was not ended.
 #[derive(Debug)]
 pub(super) struct Intent {
     pub(super) id: u64,
     pub(super) folders: Vec<i64>,
+    pub(super) touched: Vec<String>,
     pub(super) what: String,
 }
 
@@ -111,10 +115,11 @@ pub(super) enum Write {
         sums: Vec<Checksum>,
     },
     /// Something that is about to be changed, in place of what stood there.
-    Intent {
-        id: u64,
-        folders: Vec<i64>,
-        what: String,
+    Intent(Intent),
+    /// Own additions of something to a folder do not count any more.
+    Unsure {
+        folder: i64,
+        touched: String,
     },
     /// An intent is ended.
     Done {
@@ -321,16 +326,17 @@ impl Store {
         let connection = lock(&self.reader);
         let read = || -> rusqlite::Result<Vec<_>> {
             let mut statement =
-                connection.prepare("SELECT id, folders, what FROM intents ORDER BY id")?;
+                connection.prepare("SELECT id, folders, touched, what FROM intents ORDER BY id")?;
             let rows = statement.query_map([], |row| {
-                let folders: String = row.get(1)?;
+                let (folders, touched): (String, String) = (row.get(1)?, row.get(2)?);
                 Ok(Intent {
                     id: row.get::<_, i64>(0)?.unsigned_abs(),
                     folders: folders
                         .split(' ')
                         .filter_map(|id| id.parse().ok())
                         .collect(),
-                    what: row.get(2)?,
+                    touched: touched.lines().map(ToOwned::to_owned).collect(),
+                    what: row.get(3)?,
                 })
             })?;
             rows.collect()

@@ -14,7 +14,7 @@ use crate::backend::move_dir::TREE;
 use crate::backend::path::{MAX_DEPTH, RemotePath};
 use crate::backend::replace::claim_key;
 use crate::backend::{mkdir_key, path_key};
-use crate::catalog::{Content, FileRecord, FolderRecord};
+use crate::catalog::{Content, FileRecord, FolderRecord, Touched};
 use crate::error::{Error, Reason};
 use crate::fichier::{self, Kind};
 
@@ -132,7 +132,9 @@ impl Walk {
             Ok(turn) => turn,
             Err(error) => return Ok(Err(error)),
         };
-        let intent = account.changing(&[from, to]).await;
+        let intent = account
+            .changing(&[from, to], vec![Touched::Folder(folder.id)])
+            .await;
         let id = folder.id;
         let arrived = || account.catalog.folder_moved(from, to, folder.clone());
         let moved = account.client.move_folder(turn, id, to, rename).await;

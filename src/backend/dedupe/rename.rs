@@ -11,7 +11,7 @@ use crate::backend::Remote;
 use crate::backend::entry::Entry;
 use crate::backend::lost::{Fate, Look, Route};
 use crate::backend::path::RemotePath;
-use crate::catalog::{Content, FileRecord};
+use crate::catalog::{Content, FileRecord, Touched};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, BATCH, Batch, Kind};
 
@@ -226,7 +226,8 @@ impl Walk {
         };
         let folders: BTreeSet<i64> = part.iter().map(|job| job.route.from).collect();
         let folders: Vec<i64> = folders.into_iter().collect();
-        let intent = account.changing(&folders).await;
+        let touched = pairs.iter().map(|(url, _)| Touched::File(url.clone()));
+        let intent = account.changing(&folders, touched.collect()).await;
         let sent = account.client.rename_files(turn, &pairs).await;
         let left = self.renamed_part(groups, part, sent).await;
         intent.done();

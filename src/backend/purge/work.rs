@@ -14,7 +14,7 @@ use crate::backend::path::RemotePath;
 use crate::backend::rmdir::not_empty;
 use crate::backend::twins::FolderAt;
 use crate::backend::{Remote, Staleness, path_key};
-use crate::catalog::Content;
+use crate::catalog::{Content, Touched};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, BATCH, Kind, ROOT, Scope};
 
@@ -380,7 +380,7 @@ impl Work {
             () = self.sender.closed() => return Err(Stop::Left),
             turn = account.client.turn(self.scope, "folder/rm") => turn,
         };
-        let intent = account.changing(&[parent]).await;
+        let intent = account.changing(&[parent], vec![Touched::Folder(id)]).await;
         let outcome = match turn {
             Ok(turn) => account.client.remove_folder(turn, id).await,
             Err(error) => Err(error),
