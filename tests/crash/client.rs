@@ -26,6 +26,8 @@ pub(crate) struct Owner {
     last: Option<Operation>,
     pub(crate) acknowledged: BTreeMap<&'static str, u64>,
     pub(crate) problems: Vec<Problem>,
+    /// How the last repeat ended, for people.
+    pub(crate) repeated: String,
 }
 
 /// How a client's turn ended.
@@ -46,6 +48,7 @@ impl Owner {
             last: None,
             acknowledged: BTreeMap::new(),
             problems: Vec::new(),
+            repeated: String::new(),
         }
     }
 
@@ -91,6 +94,10 @@ impl Owner {
     pub(crate) async fn repeat(mut self, client: Client, killed: &AtomicBool) -> Self {
         if let Some(operation) = self.pending.clone() {
             let answered = operation.send(&client).await;
+            self.repeated = match &answered {
+                Ok(answer) => format!("{answer:?}"),
+                Err(status) => format!("{} {}", reason(status), status.message()),
+            };
             match answered {
                 Ok(_) => {
                     self.expected = Expected::certain(self.expected.trees[1].clone());

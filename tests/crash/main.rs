@@ -18,6 +18,7 @@
 
 mod client;
 mod expected;
+mod history;
 mod lives;
 mod operation;
 mod program;

@@ -31,7 +31,7 @@ impl Program {
         let socket = format!("unix:{}", home.join("socket").display());
         let mut child = Command::new(env!("CARGO_BIN_EXE_pluton-fichier"))
             .env_clear()
-            .args(["serve", "--log", "warn", "--api-url", api])
+            .args(["serve", "--log", "info", "--api-url", api])
             .arg("--api-key-file")
             .arg(home.join("key"))
             .arg("--state-dir")
