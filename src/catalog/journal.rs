@@ -76,11 +76,15 @@ pub enum Touched {
 }
 
 impl Touched {
-    /// How a change that added it begins, or what it holds.
-    fn text(&self) -> String {
+    /// How changes that added or removed it begin, or what they hold: it may
+    /// have been on its way back to where it was removed from.
+    fn texts(&self) -> Vec<String> {
         match self {
-            Self::File(url) => format!("\"{url}\""),
-            Self::Folder(id) => format!("{{\"FolderAdded\":{{\"id\":{id},"),
+            Self::File(url) => vec![format!("\"{url}\"")],
+            Self::Folder(id) => vec![
+                format!("{{\"FolderAdded\":{{\"id\":{id},"),
+                format!("{{\"FolderRemoved\":{id}}}"),
+            ],
         }
     }
 }
@@ -120,7 +124,7 @@ impl Catalog {
         self.store.write(Write::Intent(store::Intent {
             id,
             folders: intent.folders.clone(),
-            touched: touched.iter().map(Touched::text).collect(),
+            touched: touched.iter().flat_map(Touched::texts).collect(),
             what,
         }));
         self.settle().await;
