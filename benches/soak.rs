@@ -15,6 +15,8 @@
 mod process;
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +35,8 @@ use tonic::{Code, Status};
 
 const CLIENTS: u64 = 64;
 const SAMPLE: Duration = Duration::from_secs(5);
-/// Connections that nobody uses are closed by then.
-const REST: Duration = Duration::from_secs(120);
+/// Connections to 1Fichier that nobody uses for 90 s are closed within as long again.
+const REST: Duration = Duration::from_secs(200);
 /// What a median may grow: a part of it, and some pages.
 const GROWTH: f64 = 0.15;
 const PAGES_MIB: f64 = 6.0;
@@ -72,6 +74,7 @@ async fn main() -> ExitCode {
     let home = tempfile::tempdir().unwrap();
     let key = home.path().join("key");
     std::fs::write(&key, DEMO_API_KEY).unwrap();
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
     let more = ["--calls-per-second", "0", "--stream-from", STREAM_FROM];
     let state = home.path().join("state");
     let (server, address) = Process::serve(&emulator.api_url(), &key, &state, &more);
