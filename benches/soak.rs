@@ -20,7 +20,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -31,6 +31,7 @@ use pluton_fichier::proto::get_response::Payload as Got;
 use pluton_fichier::proto::put_request::Payload;
 use pluton_fichier::proto::*;
 use process::{Client, Process, connect};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 const CLIENTS: u64 = 64;

@@ -6,13 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastrand::Rng;
 use futures::future::join_all;
 use pluton_fichier::emulator::{self, Control, DEMO_API_KEY, Emulator, Fault, FaultKind, NodeKind};
 use pluton_fichier::proto::*;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::client::{Owner, get, reason};
 use crate::expected::{Expected, Node, Problem, Tree, Wrong};
@@ -37,7 +38,7 @@ pub(crate) struct Lives {
     recovery: Duration,
     owners: Vec<Owner>,
     kills: u64,
-    deaths: Vec<tokio::time::Instant>,
+    deaths: Vec<Instant>,
     in_flight: BTreeMap<&'static str, u64>,
     repeated: u64,
     longest_recovery: Duration,
@@ -188,7 +189,7 @@ impl Lives {
 
     fn count_kill(&mut self) {
         self.kills += 1;
-        self.deaths.push(tokio::time::Instant::now());
+        self.deaths.push(Instant::now());
     }
 
     /// Index delays, resets, refusals of nodes: for the load only.

@@ -206,19 +206,17 @@ async fn matrix(part: usize, parts: usize) {
         if !format!("{operation:?}").starts_with(&chosen) {
             continue;
         }
-        let began = std::time::Instant::now();
         let (calls, goal) = clean(operation).await;
         for (how, found) in [
             ("once", once(operation, &calls, &goal).await),
             ("lasting", lasting(operation, &calls, &goal).await),
         ] {
             println!(
-                "{operation:?} ({}), {how}: {} cases, {} not seen by the client, {:?} {:.1}",
+                "{operation:?} ({}), {how}: {} cases, {} not seen by the client, {:?}",
                 calls.join(" "),
                 found.cases,
                 found.unseen,
                 found.reasons,
-                began.elapsed().as_secs_f64(),
             );
             total += found.cases - found.unmet;
             wrong.extend(found.wrong);
