@@ -18,7 +18,7 @@ pub(crate) fn of(path: &str, control: &Control, kills: &[Instant], log: &Path) -
     let mut lines: Vec<(Instant, String)> = Vec::new();
     for request in control.last_requests() {
         let of_it = nodes.iter().any(|node| {
-            request.body.contains(&node.url)
+            !node.url.is_empty() && request.body.contains(&node.url)
                 || request.body.contains(&format!("\"{name}\""))
                     && request.body.contains(&node.id.to_string())
         });

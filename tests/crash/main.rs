@@ -20,6 +20,7 @@ mod client;
 mod expected;
 mod history;
 mod lives;
+mod look;
 mod operation;
 mod program;
 
