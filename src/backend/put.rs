@@ -15,7 +15,7 @@ use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
 use crate::transfer::{
-    Algorithm, Checksum, Direction, Expected, Hasher, Progress, Spool, Streaming,
+    Algorithm, Checksum, Direction, Expected, Hasher, Progress, Spool, SpoolPolicy, Streaming,
 };
 
 /// How far apart two tellings of 1Fichier's time may lie, in seconds.
@@ -98,7 +98,7 @@ impl Remote {
     /// # Errors
     /// EMPTY_FILE, FILE_TOO_LARGE, INVALID_PATH, IS_A_DIRECTORY,
     /// NOT_A_DIRECTORY, DIRECTORY_NOT_FOUND, ENTRY_EXISTS, ETAG_MISMATCH,
-    /// SPOOL_FULL, READ_ONLY.
+    /// SPOOL_FULL, TOO_MANY_TRANSFERS, CAPABILITY_MISSING, READ_ONLY.
     pub async fn put(&self, scope: Scope, path: &RemotePath, options: PutOptions) -> Result<Begun> {
         self.check_writable()?;
         let Some((parent, segment)) = path.split() else {
@@ -107,6 +107,11 @@ impl Remote {
         check_size(path, options.size)?;
         self.check_names(path)?;
         let stored_name = self.stored_name(path, segment)?;
+        let uploads = &self.account.uploads;
+        if uploads.policy() == SpoolPolicy::Never && options.size.is_none() {
+            return Err(size_needed(path));
+        }
+        let progress = self.track(path, Direction::Upload, options.size)?;
         let mut request = None;
         if let Some(id) = &options.request_id {
             let lock = self.account.locks.hold(format!("request {id}")).await;
@@ -118,6 +123,11 @@ impl Remote {
             }
             request = Some((id.clone(), lock));
         }
+        // Room is set aside before anything is waited for.
+        let sink = match uploads.streams(options.size) {
+            true => None,
+            false => Some(self.spool(path, options.size)?),
+        };
         self.check_target(scope, path, &options).await?;
 
         let algorithms = options
@@ -132,25 +142,30 @@ impl Remote {
             stored_name,
             hasher: Hasher::new(algorithms),
             received: 0,
-            sink: None,
+            sink,
             folder: None,
             made: Made::new(),
-            progress: self.track(path, Direction::Upload, options.size),
+            progress,
             request,
             options,
         };
-        if let Some(size) = session
-            .options
-            .size
-            .filter(|size| *size > self.account.uploads.stream_from())
-        {
+        if let (None, Some(size)) = (&session.sink, session.options.size) {
             session.begin_stream(scope, &parent, size).await?;
         }
         if session.sink.is_none() {
-            let spool = Spool::new(&self.account.spool, session.options.size).at_path(path)?;
-            session.sink = Some(Sink::Spool(spool));
+            session.sink = Some(self.spool(path, session.options.size)?);
         }
         Ok(Begun::Session(Box::new(session)))
+    }
+
+    fn spool(&self, path: &RemotePath, size: Option<u64>) -> Result<Sink> {
+        let spool = Spool::new(&self.account.spool, size).at_path(path)?;
+        Ok(Sink::Spool(spool))
+    }
+
+    /// Whether a file can be written whose size is not known before its end.
+    pub fn takes_unknown_sizes(&self) -> bool {
+        !self.is_read_only() && self.account.uploads.policy() != SpoolPolicy::Never
     }
 }
 
@@ -177,6 +192,18 @@ fn check_size(path: &RemotePath, size: Option<u64>) -> Result<()> {
         .with("max_file_bytes", MAX_FILE_BYTES.to_string())),
         _ => Ok(()),
     }
+}
+
+fn size_needed(path: &RemotePath) -> Error {
+    Error::new(
+        Reason::CapabilityMissing,
+        format!(
+            "the size of {path:?} must be known before its content comes, because this server buffers no uploads; \
+             put it into the header, or start the server with --spool auto"
+        ),
+    )
+    .at(path.as_str())
+    .with("capability", "PUT_UNKNOWN_SIZE")
 }
 
 fn empty_file(path: &RemotePath) -> Error {
@@ -300,7 +327,7 @@ impl PutSession {
                     return Err(Error::invalid_field(
                         "commit.checksums",
                         format_args!(
-                            "a {} of a large file must be named in the header already, or be recorded of every upload (`--record-hashes`)",
+                            "a {} of a file that is not buffered must be named in the header already, or be recorded of every upload (`--record-hashes`)",
                             sum.algorithm
                         ),
                     ));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::notes::Source;
 use crate::checksum::Algorithms;
 use crate::encoding::Mask;
+use crate::transfer::SpoolPolicy;
 
 /// Every setting and option.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +130,12 @@ impl fmt::Display for Shown {
 impl From<Mask> for Value {
     fn from(mask: Mask) -> Self {
         mask.to_string().into()
+    }
+}
+
+impl From<SpoolPolicy> for Value {
+    fn from(policy: SpoolPolicy) -> Self {
+        policy.to_string().into()
     }
 }
 

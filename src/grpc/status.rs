@@ -101,6 +101,7 @@ mod tests {
             assert_eq!(
                 details.retry_info().is_some(),
                 reason.code() == Code::Unavailable
+                    || matches!(reason, Reason::SpoolFull | Reason::TooManyTransfers)
             );
         }
     }

@@ -25,7 +25,7 @@ use crate::fichier::{Access, ApiKey, Budget, Hosts, Password, ShareId};
 use crate::grpc::StorageService;
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
-use crate::transfer::SpoolDir;
+use crate::transfer::{Slots, SpoolDir};
 
 use endless::Endless;
 use listen::Bound;
@@ -226,6 +226,7 @@ fn open_remotes(
             ..catalog::Settings::default()
         },
         uploads: config.uploads.clone(),
+        slots: Slots::new(config.max_transfers),
         record_hashes: config.record_hashes.clone(),
         catalog_dir: state.catalog(),
         clock: config.clock,
@@ -244,7 +245,8 @@ fn open_remotes(
             Some(login) => Arc::clone(login),
             None => {
                 let limits = config.limits.clone();
-                let login = Login::new(hosts.clone(), key.clone(), limits, config.downloads)?;
+                let login =
+                    Login::new(hosts.clone(), key.clone(), limits, config.downloads.clone())?;
                 logins.insert(key.clone(), Arc::clone(&login));
                 login
             }

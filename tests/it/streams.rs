@@ -199,7 +199,10 @@ async fn a_client_that_falls_silent_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_away_in_the_middle_of_a_get_frees_its_place() {
-    let world = build(Options::default(), |config| config.downloads = 1).await;
+    let world = build(Options::default(), |config| {
+        config.downloads.connections = 1
+    })
+    .await;
     for name in ["f", "g"] {
         put_shared(&world.client, sized(name, LARGE), LARGE)
             .await

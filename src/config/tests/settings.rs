@@ -55,12 +55,16 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("state_dir", "/state", "\"/state\""),
     ("freshness", "1", "1"),
     ("exclusive", "true", "true"),
+    ("spool", "never", "\"never\""),
     ("spool_bytes", "2", "0x2"),
     ("uploads", "3", "3"),
     ("upload_group_bytes", "4", "4"),
     ("upload_group_files", "5", "5"),
     ("stream_from", "6", "6"),
     ("downloads", "7", "7"),
+    ("download_segments", "9", "9"),
+    ("download_segment_bytes", "2097152", "2_097_152"),
+    ("max_transfers", "10", "10"),
     ("calls_per_second", "0.5", "0.5"),
     ("record_hashes", "sha1,md5", "[\"sha1\", \"md5\"]"),
     ("shutdown_grace", "8", "8"),
@@ -85,7 +89,11 @@ fn check(loaded: Loaded) {
     assert_eq!(config.uploads.group_bytes, 4);
     assert_eq!(config.uploads.group_files, 5);
     assert_eq!(config.uploads.stream_from, 6);
-    assert_eq!(config.downloads, 7);
+    assert_eq!(config.uploads.spool, SpoolPolicy::Never);
+    let downloads = &config.downloads;
+    assert_eq!((downloads.connections, downloads.segments), (7, 9));
+    assert_eq!(downloads.segment_bytes, 2 << 20);
+    assert_eq!(config.max_transfers, 10);
     assert_eq!(config.record_hashes, "md5,sha1".parse().unwrap());
     assert_eq!(config.limits.calls_per_second, Some(0.5));
     assert_eq!(config.shutdown_grace, Duration::from_secs(8));
