@@ -1,13 +1,17 @@
 //! Removing files.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
 
 use super::batch::{Change, Target};
 use super::entry::etag;
 use super::path::RemotePath;
 use super::put::etag_mismatch;
 use super::twins::FileAt;
-use super::{AtPath, Remote};
+use super::{AtPath, Remote, path_key};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
 
@@ -32,6 +36,10 @@ impl Remote {
         allow_missing: bool,
     ) -> Result<Vec<Result<()>>> {
         self.check_writable()?;
+        // Whoever moves one of them away must have done so before it is looked
+        // up, or do so after it is gone: it would be removed at its new place.
+        let keys = targets.iter().map(|target| path_key(&target.path));
+        let held = self.account.locks.hold_all(keys.collect()).await;
         let mut results: Vec<Result<()>> = Vec::with_capacity(targets.len());
         // By URL: the targets that named the file.
         let mut wanted: HashMap<String, Vec<usize>> = HashMap::new();
@@ -50,12 +58,7 @@ impl Remote {
                 Err(error) => Err(error.at(target.path.as_str())),
             });
         }
-        let scope = scope.with_priority(Priority::Delete);
-        let outcomes = self
-            .account
-            .batches
-            .run(scope, Change::Remove, &files)
-            .await;
+        let outcomes = self.remove_held(scope, files.clone(), held).await?;
         for (file, outcome) in files.iter().zip(outcomes) {
             let Some(indices) = wanted.get(&file.url) else {
                 continue;
@@ -74,6 +77,28 @@ impl Remote {
         }
         self.account.catalog.settle().await;
         Ok(results)
+    }
+
+    /// Removes files whose paths are held until that is over, even if the
+    /// caller goes away; what has not left then does not leave any more.
+    async fn remove_held(
+        &self,
+        scope: Scope,
+        files: Vec<Target>,
+        held: Vec<OwnedMutexGuard<()>>,
+    ) -> Result<Vec<Result<String, fichier::Error>>> {
+        let scope = scope.with_priority(Priority::Delete);
+        let cancel = CancellationToken::new();
+        let guard = cancel.clone().drop_guard();
+        let batches = Arc::clone(&self.account.batches);
+        let removal = self.account.tasks.spawn(async move {
+            let _held = held;
+            let removal = batches.run_until(scope, Change::Remove, &files, &cancel);
+            removal.await
+        });
+        let outcomes = removal.await;
+        guard.disarm();
+        outcomes.map_err(|error| Error::internal(format!("a removal stopped: {error}")))
     }
 
     async fn find_target(&self, scope: Scope, target: &DeleteTarget) -> Result<(i64, String)> {

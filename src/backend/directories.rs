@@ -9,10 +9,10 @@ use super::in_use::Writing;
 use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::{Directory, FolderAt};
-use super::{AtPath, Remote};
+use super::{AtPath, Remote, mkdir_key};
 use crate::catalog::FolderRecord;
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{Kind, Priority, ROOT, Scope};
+use crate::fichier::{Kind, Priority, ROOT, Scope, Turn};
 
 /// Times that a path is looked up again because it changed meanwhile.
 pub(super) const ATTEMPTS: usize = 5;
@@ -161,9 +161,9 @@ impl Remote {
         let name = self.stored_name(path, segment)?;
         // Creations of one name one after the other: 1Fichier may make two
         // folders of it ([API §J2]).
-        let key = format!("mkdir {parent} {segment}");
-        let _lock = self.account.locks.hold(key).await;
-        let _writing = self.account.in_use.write(parent).await;
+        let key = mkdir_key(parent, segment);
+        let lock = self.account.locks.hold(key).await;
+        let writing = self.account.in_use.write(parent).await;
         if self.account.catalog.is_removed(parent) {
             return Ok(None);
         }
@@ -171,11 +171,35 @@ impl Remote {
         if let Some(folder) = snapshot.content.find_folder(self.codec, segment) {
             return Ok(Some((folder.clone(), false)));
         }
-        let made = self
+        let turn = self
             .account
             .client
-            .make_folder(scope.with_priority(Priority::Upload), parent, &name)
-            .await;
+            .turn(scope.with_priority(Priority::Upload), "folder/mkdir")
+            .await
+            .at_path(path)?;
+        // It goes on even if the caller goes away: what is made must be known.
+        let (remote, path) = (self.clone(), path.clone());
+        let work = self.account.tasks.spawn(async move {
+            let _held = (lock, writing);
+            let segment = path.segments().last().unwrap_or_default();
+            let made = remote.make_in(scope, turn, parent, segment, name, &path);
+            made.await.map(Some)
+        });
+        work.await
+            .map_err(|error| Error::internal(format!("a directory was not made: {error}")))?
+    }
+
+    /// Makes the call, and finds out what came of it.
+    async fn make_in(
+        &self,
+        scope: Scope,
+        turn: Turn,
+        parent: i64,
+        segment: &str,
+        name: String,
+        path: &RemotePath,
+    ) -> Result<(FolderRecord, bool)> {
+        let made = self.account.client.make_folder(turn, parent, &name).await;
         let error = match made {
             Ok((id, stored)) if stored == name => {
                 self.account.landings.seen(id, Instant::now());
@@ -187,7 +211,7 @@ impl Remote {
                     password: false,
                 };
                 self.account.catalog.folder_made(parent, folder.clone());
-                return Ok(Some((folder, true)));
+                return Ok((folder, true));
             }
             Ok((id, stored)) => {
                 let scope = scope.with_priority(Priority::Delete);
@@ -206,7 +230,7 @@ impl Remote {
         let perhaps =
             error.outcome_unknown() || matches!(error.kind(), Kind::Refused | Kind::NoChange);
         if perhaps && let Some(folder) = self.look_again(scope, parent, segment).await? {
-            return Ok(Some((folder, error.outcome_unknown())));
+            return Ok((folder, error.outcome_unknown()));
         }
         if error.kind() == Kind::NotFound {
             // The parent is gone: what is remembered of it is wrong.

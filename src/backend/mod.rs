@@ -372,7 +372,14 @@ impl Remotes {
 
 /// Locks by key, which exist only while somebody holds or wants them.
 #[derive(Default)]
-struct Locks(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+struct Locks(Mutex<KnownLocks>);
+
+#[derive(Default)]
+struct KnownLocks {
+    by_key: HashMap<String, Weak<tokio::sync::Mutex<()>>>,
+    /// At this number those that nobody wants any more are forgotten.
+    limit: usize,
+}
 
 impl fmt::Debug for Locks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -385,17 +392,24 @@ fn path_key(path: &RemotePath) -> String {
     format!("put {path}")
 }
 
+/// The key of folders of one name that are made in a folder.
+fn mkdir_key(parent: i64, segment: &str) -> String {
+    format!("mkdir {parent} {segment}")
+}
+
 impl Locks {
     fn get(&self, key: String) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if locks.len() > 1_000 {
-            locks.retain(|_, lock| lock.strong_count() > 0);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.by_key.len() > known.limit {
+            known.by_key.retain(|_, lock| lock.strong_count() > 0);
+            // Thousands may be held at once.
+            known.limit = (2 * known.by_key.len()).max(1_000);
         }
-        match locks.get(&key).and_then(Weak::upgrade) {
+        match known.by_key.get(&key).and_then(Weak::upgrade) {
             Some(lock) => lock,
             None => {
                 let lock = Arc::new(tokio::sync::Mutex::new(()));
-                locks.insert(key, Arc::downgrade(&lock));
+                known.by_key.insert(key, Arc::downgrade(&lock));
                 lock
             }
         }

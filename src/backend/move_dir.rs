@@ -1,7 +1,5 @@
 //! Moving and renaming directories.
 
-use std::collections::BTreeSet;
-
 use tokio::sync::OwnedMutexGuard;
 
 use super::carry::{Carried, Carrier, Load, Place, entry_exists, stages};
@@ -11,7 +9,7 @@ use super::in_use::Writing;
 use super::path::RemotePath;
 use super::put::Stored;
 use super::resolve::Found;
-use super::{AtPath, Remote, replay};
+use super::{AtPath, Remote, mkdir_key, replay};
 use crate::error::{Error, Result};
 use crate::fichier::{Priority, Scope};
 
@@ -196,19 +194,10 @@ impl Remote {
                 in_use.push(account.in_use.write(folder).await);
             }
             // Whoever makes a folder of such a name waits.
-            let places: BTreeSet<_> = [from.parent, to.parent]
+            let keys = [from.parent, to.parent]
                 .into_iter()
-                .flat_map(|parent| [(parent, old), (parent, new)])
-                .collect();
-            let mut names = Vec::new();
-            for (parent, segment) in places {
-                names.push(
-                    account
-                        .locks
-                        .hold(format!("mkdir {parent} {segment}"))
-                        .await,
-                );
-            }
+                .flat_map(|parent| [mkdir_key(parent, old), mkdir_key(parent, new)]);
+            let names = account.locks.hold_all(keys.collect()).await;
             // Unless any of it changed while this waited.
             let catalog = &account.catalog;
             let is_free = |place: &Place| catalog.lacks(place.parent, self.codec, &place.name);

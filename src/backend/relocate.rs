@@ -188,14 +188,14 @@ impl Remote {
 }
 
 /// The paths that nobody else may write to meanwhile: the destination, what is
-/// moved away, and where that may be for a moment.
+/// moved away, and where the file or its copy may be for a moment.
 fn keys(action: Action, source: &RemotePath, destination: &RemotePath) -> Vec<String> {
     let mut keys = vec![path_key(destination)];
     if action == Action::Move {
         keys.push(path_key(source));
-        if let (Some((_, name)), Some((parent, _))) = (source.split(), destination.split()) {
-            keys.push(path_key(&parent.join(name)));
-        }
+    }
+    if let (Some((_, name)), Some((parent, _))) = (source.split(), destination.split()) {
+        keys.push(path_key(&parent.join(name)));
     }
     keys
 }

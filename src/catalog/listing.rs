@@ -37,7 +37,13 @@ pub(super) struct InFlight {
 
 impl InFlight {
     pub(super) fn is_alive(&self) -> bool {
-        self.flight.upgrade().is_some()
+        self.waited_for().is_some()
+    }
+
+    /// The listing, unless it is over or nobody waits for it any more.
+    fn waited_for(&self) -> Option<Flight> {
+        let flight = self.flight.upgrade();
+        flight.filter(|flight| flight.peek().is_none())
     }
 
     /// Since when a walk is on its way: what was changed since then counts
@@ -85,8 +91,7 @@ impl Catalog {
                 return Err(error.clone());
             }
             let current = node.flight.as_ref();
-            match current.and_then(|current| Some((current.flight.upgrade()?, current.end.clone())))
-            {
+            match current.and_then(|current| Some((current.waited_for()?, current.end.clone()))) {
                 Some(current) => current,
                 None => {
                     let (told, end) = watch::channel(None);

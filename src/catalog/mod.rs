@@ -224,12 +224,12 @@ impl Catalog {
     pub fn folder_made(&self, parent: i64, folder: FolderRecord) {
         let id = folder.id;
         let mut state = self.lock();
-        let parent_as_of = state
-            .nodes
-            .get(&parent)
-            .and_then(|node| node.known.as_ref())
-            .map(|known| known.as_of);
-        if let Some(as_of) = parent_as_of {
+        let known = |id: i64| {
+            let node = state.nodes.get(&id)?;
+            node.known.as_ref().map(|known| known.as_of)
+        };
+        // One that is known already may have something in it.
+        if let Some(as_of) = known(parent).filter(|_| known(id).is_none()) {
             self.store.write(Write::Listing {
                 folder: id,
                 content: Arc::default(),
@@ -353,11 +353,15 @@ impl Catalog {
     /// listing has shown it yet.
     pub fn is_unlisted(&self, folder: i64, url: &str) -> bool {
         let state = self.lock();
-        let changes = state.nodes.get(&folder).into_iter();
-        changes
-            .flat_map(node::Node::changes)
-            .filter_map(Change::file)
-            .any(|file| *file.url == *url)
+        let mut changes = state
+            .nodes
+            .get(&folder)
+            .into_iter()
+            .flat_map(node::Node::changes);
+        changes.any(|change| match change {
+            Change::FileAdded(file) | Change::FileReturned(file) => *file.url == *url,
+            _ => false,
+        })
     }
 
     /// Whether a folder is in another under this name, as far as is remembered.

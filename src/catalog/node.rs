@@ -109,20 +109,25 @@ impl Change {
 }
 
 /// Of several changes of one file or folder the last counts: what was removed
-/// and came back is not gone.
+/// and came back is not gone, and of several names that it had only the last
+/// one shows that a listing knows them all.
 fn keep_latest(changes: &mut Vec<(Instant, Change)>) {
     let mut latest = HashMap::with_capacity(changes.len());
     let mut returned = HashSet::new();
     for (at, (_, change)) in changes.iter().enumerate() {
-        if let Some(before) = latest.insert(change.subject(), at)
-            && matches!(changes[before].1, Change::FileRemoved(_))
-        {
-            returned.insert(at);
+        if let Some(before) = latest.insert(change.subject(), at) {
+            let has_history = match &changes[before].1 {
+                Change::FileRemoved(_) | Change::FileRenamed(..) | Change::FileReturned(_) => true,
+                _ => returned.contains(&before),
+            };
+            if has_history {
+                returned.insert(at);
+            }
         }
     }
     let latest: HashSet<usize> = latest.into_values().collect();
     for at in returned {
-        if let Change::FileAdded(file) = &changes[at].1 {
+        if let Change::FileAdded(file) | Change::FileRenamed(file, _) = &changes[at].1 {
             changes[at].1 = Change::FileReturned(file.clone());
         }
     }
@@ -515,6 +520,13 @@ mod tests {
         assert_eq!(names(&list(&mut state, "old")), ["new"]);
         assert_eq!(names(&list(&mut state, "new")), ["new"]);
         // Now 1Fichier knows it: what it tells later counts again.
+        assert_eq!(names(&list(&mut state, "newer")), ["newer"]);
+        // Twice, and the listing is of before, between or after.
+        state.change(1, Change::FileRenamed(file("second"), "newer".into()));
+        state.change(1, Change::FileRenamed(file("third"), "second".into()));
+        assert_eq!(names(&list(&mut state, "newer")), ["third"]);
+        assert_eq!(names(&list(&mut state, "second")), ["third"]);
+        assert_eq!(names(&list(&mut state, "third")), ["third"]);
         assert_eq!(names(&list(&mut state, "newer")), ["newer"]);
         let codec = NameCodec::new(Mask::FICHIER);
         let known = state.nodes[&1].known.as_ref().unwrap();

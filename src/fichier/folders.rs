@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::budget::{Rule, Scope};
+use super::budget::Rule;
 use super::error::{Error, Kind};
 use super::model::{Envelope, RawMkdir};
 use super::{Client, Repeat, Turn};
@@ -11,14 +11,14 @@ impl Client {
     /// Makes a folder; returns its id and stored name.
     pub async fn make_folder(
         &self,
-        scope: Scope,
+        turn: impl Into<Turn>,
         parent: i64,
         name: &str,
     ) -> Result<(i64, String), Error> {
         const ENDPOINT: &str = "folder/mkdir";
         let body = json!({"name": name, "folder_id": parent});
         let raw: RawMkdir = self
-            .call(scope, Rule::Call, ENDPOINT, &body, Repeat::Unsafe)
+            .call(turn, Rule::Call, ENDPOINT, &body, Repeat::Unsafe)
             .await?;
         // Without an id the next upload would land in the root ([API §15]).
         let id = raw.folder_id.0.filter(|id| *id > 0).ok_or_else(|| {

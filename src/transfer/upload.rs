@@ -393,7 +393,11 @@ impl Uploads {
                     _ => break,
                 }
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
-                outcome = self.client.remove_files(scope, batch).await;
+                outcome = match self.client.remove_files(scope, batch).await {
+                    // The call whose answer was lost did it.
+                    Err(error) if error.kind() == Kind::NotFound => return,
+                    outcome => outcome,
+                };
             }
             if let Err(error) = outcome {
                 tracing::error!(%error, files = batch.len(), "a bad copy could not be removed");

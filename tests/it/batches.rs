@@ -1,11 +1,14 @@
 //! Single requests of many clients leave together, and each is answered by
 //! itself.
 
+use std::time::Duration;
+
 use futures::future::join_all;
-use pluton_fichier::emulator;
+use pluton_fichier::emulator::{self, Fault, FaultKind};
 use pluton_fichier::proto::*;
 use tonic::Status;
 
+use crate::checks::seconds;
 use crate::harness::*;
 
 async fn moved(world: &World, from: &str, to: &str, mode: WriteMode) -> Result<Entry, Status> {
@@ -440,5 +443,50 @@ async fn making_directories_costs_one_call_for_each_missing_level() {
         world.control.reset_calls();
         world.mkdir(path).await.unwrap();
         assert_eq!(world.control.calls().total_v1(), calls, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_moved_or_deleted_never_both() {
+    for (delay_of, pause) in [
+        ("file/rm", 0),
+        ("file/rm", 500),
+        ("file/mv", 0),
+        ("file/mv", 500),
+    ] {
+        let world = world().await;
+        world.put("a/x", b"content").await.unwrap();
+        world.mkdir("b").await.unwrap();
+        seconds(10).await;
+        world.control.inject(Fault {
+            endpoint: delay_of.to_owned(),
+            skip: 0,
+            times: 1,
+            kind: FaultKind::Delay(Duration::from_secs(3)),
+        });
+        let pause = Duration::from_millis(pause);
+        let delete = async {
+            if delay_of == "file/mv" {
+                tokio::time::sleep(pause).await;
+            }
+            world.delete(&["a/x"]).await
+        };
+        let rescue = async {
+            if delay_of == "file/rm" {
+                tokio::time::sleep(pause).await;
+            }
+            moved(&world, "a/x", "b/x", WriteMode::Replace).await
+        };
+        let (deleted, moved) = tokio::join!(delete, rescue);
+        let stays = match moved {
+            Ok(_) => vec!["b/x".to_owned()],
+            Err(_) => vec![],
+        };
+        assert_eq!(world.stored(), stays, "{delay_of} {pause:?}: {deleted:?}");
+        assert_eq!(
+            deleted == [""],
+            stays.is_empty(),
+            "{delay_of} {pause:?}: {deleted:?}"
+        );
     }
 }

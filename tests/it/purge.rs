@@ -463,6 +463,53 @@ async fn what_is_moved_out_of_a_purge_is_rescued() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_is_moved_out_of_a_purge_is_rescued_or_gone_for_all() {
+    for pause in (0..25).map(|step| step * 150) {
+        let world = world().await;
+        plant(&world);
+        world.names("", true).await;
+        let source = world
+            .stored()
+            .into_iter()
+            .find(|path| path.starts_with("top/b2/"));
+        let source = source.unwrap();
+        for skip in [0, 1] {
+            world.control.inject(Fault {
+                endpoint: "file/rm".to_owned(),
+                skip,
+                times: 1,
+                kind: FaultKind::Delay(Duration::from_secs(2)),
+            });
+        }
+        let rescue = async {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let request = MoveRequest {
+                source_path: source.clone(),
+                destination_path: "rescued/file".to_owned(),
+                ..MoveRequest::default()
+            };
+            world.client.clone().r#move(request).await
+        };
+        let (moved, purged) = tokio::join!(rescue, purged(&world, request("top")));
+        let (files, _, failures) = purged.unwrap();
+        assert!(failures.is_empty(), "{pause}: {failures:?}");
+        let stays = match moved {
+            Ok(_) => vec!["other".to_owned(), "rescued/file".to_owned()],
+            Err(status) => {
+                assert_eq!(reason(&status), "FILE_NOT_FOUND", "{pause}");
+                vec!["other".to_owned()]
+            }
+        };
+        let mut stored = world.stored();
+        stored.sort();
+        assert_eq!(stored, stays, "{pause}");
+        assert_eq!(files, FILES + 1 - stays.len() as i64, "{pause}");
+        minutes(6).await;
+        world.assert_agreement(&format!("{pause} ms")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_purges_of_one_tree_do_not_disturb_each_other() {
     let world = world().await;
     plant(&world);

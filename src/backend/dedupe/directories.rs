@@ -10,9 +10,10 @@ use super::{DedupeMode, Group, Left, Walk};
 use crate::backend::batch::{Change, Target};
 use crate::backend::entry::Entry;
 use crate::backend::lost::{Fate, Look, Route};
+use crate::backend::move_dir::TREE;
 use crate::backend::path::{MAX_DEPTH, RemotePath};
-use crate::backend::path_key;
 use crate::backend::replace::claim_key;
+use crate::backend::{mkdir_key, path_key};
 use crate::catalog::{Content, FileRecord, FolderRecord};
 use crate::error::{Error, Reason};
 use crate::fichier::{self, Kind};
@@ -100,9 +101,14 @@ impl Walk {
         };
         let account = &self.remote.account;
         let segment = path.segments().last().unwrap_or_default();
-        // Nobody makes a directory of that name meanwhile.
-        let making = account.locks.hold(format!("mkdir {parent} {segment}"));
+        // Nobody moves it, or makes a directory of that name, meanwhile.
+        let tree = account.locks.hold(TREE.to_owned());
+        let _tree = self.unless_left(tree).await?;
+        let making = account.locks.hold(mkdir_key(parent, segment));
         let _making = self.unless_left(making).await?;
+        if !account.catalog.may_hold(parent, folder) {
+            return Ok(Err(moved_away(path)));
+        }
         let moved = self.move_folder(folder.id, parent, parent, Some(&stored));
         Ok(match moved.await? {
             Ok(()) => {
@@ -149,6 +155,8 @@ impl Walk {
             if done {
                 return Ok(Ok(()));
             }
+            account.catalog.doubt(from);
+            account.catalog.doubt(to);
         }
         Ok(Err(error))
     }
@@ -209,8 +217,14 @@ impl Walk {
                 failures.extend(Box::pin(self.merge(merge)).await?);
                 continue;
             }
-            let making = account.locks.hold(format!("mkdir {into} {segment}"));
+            let tree = account.locks.hold(TREE.to_owned());
+            let _tree = self.unless_left(tree).await?;
+            let making = account.locks.hold(mkdir_key(into, &segment));
             let _making = self.unless_left(making).await?;
+            if !account.catalog.may_hold(from, &folder) {
+                // Not here any more, so it keeps nothing from going.
+                continue;
+            }
             match self.move_folder(folder.id, from, into, None).await? {
                 Ok(()) => {
                     arrived.push((segment, folder.id));
@@ -349,4 +363,12 @@ impl Walk {
         }
         Err(error.into())
     }
+}
+
+fn moved_away(path: &RemotePath) -> Error {
+    Error::new(
+        Reason::UpstreamUnavailable,
+        "the directory was moved or removed meanwhile; ask again",
+    )
+    .at(path.as_str())
 }

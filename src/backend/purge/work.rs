@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::PurgeProgress;
 use super::tree::Tree;
@@ -12,7 +13,7 @@ use crate::backend::move_dir::TREE;
 use crate::backend::path::RemotePath;
 use crate::backend::rmdir::not_empty;
 use crate::backend::twins::FolderAt;
-use crate::backend::{Remote, Staleness};
+use crate::backend::{Remote, Staleness, path_key};
 use crate::catalog::Content;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, BATCH, Kind, ROOT, Scope};
@@ -244,10 +245,25 @@ impl Work {
             return Ok(());
         }
         let account = std::sync::Arc::clone(&self.remote.account);
-        let _tree = tokio::select! {
+        // A file that is moved away while its removal waits would be removed at
+        // its new place.
+        let keys = files.iter().filter_map(|file| {
+            let open = self.tree.get(file.folder)?;
+            Some(path_key(
+                &open.path.join(&self.remote.codec.to_segment(&file.name)),
+            ))
+        });
+        let keys = keys.collect();
+        let hold = async {
+            (
+                account.locks.hold_all(keys).await,
+                account.locks.hold(TREE.to_owned()).await,
+            )
+        };
+        let held = tokio::select! {
             biased;
             () = self.sender.closed() => return Err(Stop::Left),
-            lock = account.locks.hold(TREE.to_owned()) => lock,
+            held = hold => held,
         };
         let (files, others) = self.still_there(files).await;
         for file in others {
@@ -260,12 +276,22 @@ impl Work {
                 url: file.url.to_string(),
             })
             .collect();
+        // What has not left when nobody listens any more does not leave; what
+        // has left is over before others may have these paths.
+        let cancel = CancellationToken::new();
+        let removal = account
+            .batches
+            .run_until(self.scope, Change::Remove, &targets, &cancel);
+        tokio::pin!(removal);
         let outcomes = tokio::select! {
             biased;
-            // What has not left yet does not leave any more.
-            () = self.sender.closed() => return Err(Stop::Left),
-            outcomes = account.batches.run(self.scope, Change::Remove, &targets) => outcomes,
+            outcomes = &mut removal => outcomes,
+            () = self.sender.closed() => {
+                cancel.cancel();
+                removal.await
+            }
         };
+        drop(held);
         self.changed = true;
         let mut failure: Option<fichier::Error> = None;
         for (file, outcome) in files.into_iter().zip(outcomes) {

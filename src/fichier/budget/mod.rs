@@ -250,12 +250,12 @@ impl Budget {
             Err(error) => match error.kind() {
                 Kind::Flood => state.locked(permit, error, None, now),
                 Kind::Banned => state.locked(permit, error, Some(BAN_PAUSE), now),
-                Kind::NotSent if matches!(rule, Rule::Page(_)) => {
-                    if let Rule::Page(page) = rule {
-                        state.folders.remove(&page);
+                Kind::NotSent => {
+                    if let Rule::Listing(folder) | Rule::Page(folder) = rule {
+                        state.folders.remove(&folder);
                     }
                 }
-                Kind::Broken | Kind::Server | Kind::Malformed | Kind::NotSent => {
+                Kind::Broken | Kind::Server | Kind::Malformed => {
                     // One repeat is tolerated, a second one is a flood.
                     if let Rule::Listing(folder) = rule
                         && state.repeated.insert(folder)
