@@ -194,6 +194,10 @@ fn check_size(path: &RemotePath, size: Option<u64>) -> Result<()> {
     }
 }
 
+fn caller_left(path: &RemotePath) -> Error {
+    Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str())
+}
+
 fn size_needed(path: &RemotePath) -> Error {
     Error::new(
         Reason::CapabilityMissing,
@@ -424,25 +428,27 @@ impl PutSession {
         let (parent, segment) = path
             .split()
             .ok_or_else(|| Error::internal("the root was written"))?;
-        // Those to one path make its parents together.
-        let _lock = account.locks.hold(path_key(&path)).await;
-        if cancel.is_cancelled() {
-            return Err(
-                Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()),
-            );
-        }
-        let target = match self.folder.take() {
-            Some(target) => target,
-            None => {
-                remote.check_target(scope, &path, &self.options).await?;
-                remote
-                    .folder_to_write(scope, &parent, &mut self.made)
-                    .await?
-            }
+        let ready = async {
+            // Those to one path make its parents together.
+            let lock = account.locks.hold(path_key(&path)).await;
+            let target = match self.folder.take() {
+                Some(target) => target,
+                None => {
+                    remote.check_target(scope, &path, &self.options).await?;
+                    remote
+                        .folder_to_write(scope, &parent, &mut self.made)
+                        .await?
+                }
+            };
+            let claimed = remote.claim(scope, &target, &path, segment, &self.options);
+            Ok::<_, Error>((lock, claimed.await?, target))
         };
-        let (_claim, older) = remote
-            .claim(scope, &target, &path, segment, &self.options)
-            .await?;
+        // Nothing was sent yet: who goes away takes it back.
+        let (_lock, (_claim, older), target) = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(caller_left(&path)),
+            ready = ready => ready?,
+        };
         expected.older = older.iter().map(|at| at.file.url.to_string()).collect();
         let folder = target.id();
         let stored = match content {

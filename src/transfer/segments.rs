@@ -161,29 +161,9 @@ impl<S: Source> Segments<S> {
         let range = self.next..end;
         self.next = end;
         let left = range.end - range.start;
-        let mut source = (self.open)(range);
+        let source = (self.open)(range);
         let (sender, pieces) = mpsc::unbounded_channel();
-        let ahead = self.plan.ahead;
-        let room = Arc::new(Semaphore::new(ahead as usize));
-        let task = tokio::spawn(async move {
-            loop {
-                let piece = match source.next().await {
-                    Ok(None) => return,
-                    Ok(Some(bytes)) => {
-                        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(ahead);
-                        // It is never closed.
-                        let room = Arc::clone(&room).acquire_many_owned(length).await;
-                        room.map(|room| (bytes, room))
-                            .map_err(|_| Error::stopping("download"))
-                    }
-                    Err(error) => Err(error),
-                };
-                let failed = piece.is_err();
-                if sender.send(piece).is_err() || failed {
-                    return;
-                }
-            }
-        });
+        let task = tokio::spawn(fetch(source, left, self.plan.ahead, sender));
         self.running.push_back(Segment {
             left,
             pieces,
@@ -228,6 +208,41 @@ impl<S: Source> Segments<S> {
 
     pub(super) fn is_in_the_way(&self) -> bool {
         !(self.running.is_empty() && self.spare.is_none()) && self.connections.are_wanted()
+    }
+}
+
+/// Fetches the bytes of a segment, no further ahead than allowed.
+async fn fetch<S: Source>(
+    mut source: S,
+    mut left: u64,
+    ahead: u32,
+    pieces: mpsc::UnboundedSender<Piece>,
+) {
+    let room = Arc::new(Semaphore::new(ahead as usize));
+    while left > 0 {
+        let piece = match source.next().await {
+            Ok(None) => return,
+            Ok(Some(bytes)) => {
+                left = left.saturating_sub(bytes.len() as u64);
+                let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(ahead);
+                match Arc::clone(&room).acquire_many_owned(length).await {
+                    Ok(room) => Ok((bytes, room)),
+                    // It is never closed.
+                    Err(_) => Err(Error::stopping("download")),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        if left == 0 {
+            // Whoever has the last piece may have the connection.
+            drop(source);
+            let _ = pieces.send(piece);
+            return;
+        }
+        let failed = piece.is_err();
+        if pieces.send(piece).is_err() || failed {
+            return;
+        }
     }
 }
 

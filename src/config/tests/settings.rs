@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::schema::SETTINGS;
+use crate::transfer::SpoolPolicy;
 
 fn keyed() -> Place {
     Place::new().set("PLUTON_FICHIER_API_KEY", "K")
@@ -231,7 +232,7 @@ async fn the_help_tells_the_defaults() {
         assert_eq!(rest.split(']').next().unwrap(), value, "{name}");
         told += 1;
     }
-    assert_eq!(told, 13);
+    assert_eq!(told, 17);
 }
 
 #[tokio::test]
@@ -269,11 +270,15 @@ settings
   freshness = 5  (--freshness)
   exclusive = false  (default)
   spool_bytes = 10737418240  (default)
+  spool = auto  (default)
   uploads = 9  (~/toml)
   upload_group_bytes = 268435456  (default)
   upload_group_files = 500  (default)
   stream_from = 16777216  (default)
   downloads = 7  (PLUTON_FICHIER_DOWNLOADS)
+  download_segments = 1  (default)
+  download_segment_bytes = 16777216  (default)
+  max_transfers = 1000  (default)
   record_hashes = sha256,md5  (default)
   shutdown_grace = 30  (default)
   rclone_config = ~/conf  (~/toml)
