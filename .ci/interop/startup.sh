@@ -72,7 +72,7 @@ uploading() {
     upload=$!
     servers+=("$upload")
     for ((i = 0; i < 500; i++)); do
-        "$program" activity --server "$address" --json | grep -q '"done_bytes":"\?[1-9]' && return
+        readlink "/proc/$pid/fd"/* 2>/dev/null | grep -qF "$work/twice/spool/" && return
         sleep 0.01
     done
     fail "the upload does not begin: $(cat "$work/upload.out")"

@@ -18,6 +18,8 @@ pub struct Activity {
     pub transfers: Vec<TransferView>,
     /// What is remembered.
     pub catalogs: Vec<CatalogActivity>,
+    /// Changes of which nobody knows yet how they ended.
+    pub unfinished: u64,
 }
 
 /// A request budget.
@@ -98,6 +100,7 @@ impl Remotes {
                 accounts.push(account);
                 activity.transfers.extend(account.tracker.view());
                 activity.catalogs.push(account.catalog.activity());
+                activity.unfinished += account.recovery.unfinished();
             }
         }
         activity

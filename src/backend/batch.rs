@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::landing::Landings;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Touched};
 use crate::error::Reason;
 use crate::fichier::{BATCH, Batch, Client, Error, Kind, Priority, ROOT, Scope, Turn};
 use crate::transfer::{Fit, Gather};
@@ -64,7 +65,7 @@ impl Change {
 }
 
 /// A file by its folder and URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Target {
     pub(super) folder: i64,
     pub(super) url: String,
@@ -222,6 +223,17 @@ impl Batches {
                 targets.push(target);
             }
         }
+        let mut folders: Vec<i64> = targets.iter().map(|target| target.folder).collect();
+        folders.extend(change.destination());
+        folders.sort_unstable();
+        folders.dedup();
+        let touched = targets
+            .iter()
+            .map(|target| Touched::File(target.url.clone()));
+        let intent = self
+            .catalog
+            .intend(folders, touched.collect(), String::new());
+        let intent = intent.await;
         let tell = |url: String, outcome: Outcome| {
             let Some((folder, senders)) = waiting.remove(&url) else {
                 return;
@@ -244,6 +256,7 @@ impl Batches {
         }
         .run(targets)
         .await;
+        intent.done();
     }
 
     async fn call(&self, change: Change, turn: Turn, urls: &[String]) -> Result<Batch, Error> {

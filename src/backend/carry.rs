@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Remote;
 use super::path::RemotePath;
 use crate::catalog::FolderRecord;
@@ -19,8 +21,16 @@ const ATTEMPTS: u32 = 3;
 /// says that it is: they may lag ([API §I]).
 const LAG: [u64; 4] = [0, 1, 3, 6];
 
+/// How names begin that a folder has on its way only.
+pub(super) const IN_BETWEEN: &str = ".pluton-fichier-move-";
+
+/// A name that no other entry has.
+pub(super) fn name_in_between() -> String {
+    format!("{IN_BETWEEN}{}", uuid::Uuid::new_v4().simple())
+}
+
 /// Where a folder is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) parent: i64,
     /// Its stored name.
@@ -210,7 +220,7 @@ impl<'a> Carrier<'a> {
     }
 
     /// Where the folder is, if it is in one of these or in the root.
-    async fn look(&self, parents: [i64; 2]) -> Result<Option<Place>, fichier::Error> {
+    pub(super) async fn look(&self, parents: [i64; 2]) -> Result<Option<Place>, fichier::Error> {
         let client = &self.remote.account.client;
         let mut asked = Vec::new();
         for parent in parents.into_iter().chain([ROOT]) {

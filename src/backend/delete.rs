@@ -40,6 +40,9 @@ impl Remote {
         // up, or do so after it is gone: it would be removed at its new place.
         let keys = targets.iter().map(|target| path_key(&target.path));
         let held = self.account.locks.hold_all(keys.collect()).await;
+        for target in targets {
+            self.account.give_up_writes(&target.path);
+        }
         let mut results: Vec<Result<()>> = Vec::with_capacity(targets.len());
         // By URL: the targets that named the file.
         let mut wanted: HashMap<String, Vec<usize>> = HashMap::new();

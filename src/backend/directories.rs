@@ -10,7 +10,7 @@ use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::{Directory, FolderAt};
 use super::{AtPath, Remote, mkdir_key};
-use crate::catalog::FolderRecord;
+use crate::catalog::{FolderRecord, Touched};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Kind, Priority, ROOT, Scope, Turn};
 
@@ -199,6 +199,22 @@ impl Remote {
         name: String,
         path: &RemotePath,
     ) -> Result<(FolderRecord, bool)> {
+        let intent = self.account.changing(&[parent], Vec::new()).await;
+        let made = self.make_noted(scope, turn, parent, segment, name, path);
+        let made = made.await;
+        intent.done();
+        made
+    }
+
+    async fn make_noted(
+        &self,
+        scope: Scope,
+        turn: Turn,
+        parent: i64,
+        segment: &str,
+        name: String,
+        path: &RemotePath,
+    ) -> Result<(FolderRecord, bool)> {
         let made = self.account.client.make_folder(turn, parent, &name).await;
         let error = match made {
             Ok((id, stored)) if stored == name => {
@@ -294,15 +310,25 @@ impl Remote {
             if catalog.known_full(id) || !catalog.may_hold(parent, &folder) {
                 return;
             }
+            let intent = self
+                .account
+                .changing(&[parent], vec![Touched::Folder(id)])
+                .await;
             match self
                 .account
                 .client
                 .remove_folder(Scope::new(Priority::Delete), id)
                 .await
             {
-                Ok(()) => self.account.catalog.folder_removed(parent, id),
+                Ok(()) => {
+                    self.account.catalog.folder_removed(parent, id);
+                    intent.done();
+                }
                 Err(error) => {
                     tracing::debug!(%error, "a folder made for a failed upload stays");
+                    if !error.outcome_unknown() {
+                        intent.done();
+                    }
                     return;
                 }
             }

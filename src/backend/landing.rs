@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::journal::{Landing, Task};
 use super::path::RemotePath;
+use super::resolve::Walk;
 use super::{AtPath, Remote};
-use crate::catalog::FileRecord;
+use crate::catalog::{Catalog, FileRecord};
 use crate::error::Result;
 use crate::fichier::{self, BATCH, Kind, Priority, ROOT, Scope};
 
@@ -23,6 +25,13 @@ const TRUST: Duration = Duration::from_secs(30);
 /// Files of a folder that are remembered until it is asked about.
 const PENDING: usize = 10_000;
 
+/// A file whose place is not confirmed, and the note of it on disk.
+#[derive(Debug)]
+struct Pending {
+    file: FileRecord,
+    note: u64,
+}
+
 #[derive(Debug, Default)]
 struct Folder {
     /// Where it is, as far as those who write to it know.
@@ -30,18 +39,28 @@ struct Folder {
     /// When 1Fichier last showed that the folder exists.
     seen: Option<Instant>,
     /// What was stored since then.
-    pending: Vec<FileRecord>,
+    pending: Vec<Pending>,
     /// Somebody will ask.
     scheduled: bool,
 }
 
 /// What is known of the folders that are written to.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Landings(Arc<Mutex<HashMap<i64, Folder>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Landings {
+    folders: Arc<Mutex<HashMap<i64, Folder>>>,
+    catalog: Arc<Catalog>,
+}
 
 impl Landings {
+    pub(super) fn new(catalog: Arc<Catalog>) -> Self {
+        Self {
+            folders: Arc::default(),
+            catalog,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Folder>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, folder: i64, change: impl FnOnce(&mut Folder)) {
@@ -86,9 +105,20 @@ impl Landings {
     /// questions in vain that lead to a ban ([API §1.1]).
     pub(super) fn forget(&self, folder: i64, url: &str) {
         if let Some(known) = self.lock().get_mut(&folder)
-            && let Some(at) = known.pending.iter().position(|file| *file.url == *url)
+            && let Some(at) = known
+                .pending
+                .iter()
+                .position(|pending| *pending.file.url == *url)
         {
-            known.pending.remove(at);
+            let pending = known.pending.remove(at);
+            self.catalog.end_intent(pending.note);
+        }
+    }
+
+    /// It is known where these are.
+    fn settled(&self, pending: &[Pending]) {
+        for pending in pending {
+            self.catalog.end_intent(pending.note);
         }
     }
 }
@@ -118,7 +148,16 @@ impl Remote {
             let known = folders.entry(folder).or_default();
             known.seen = known.seen.max(listed);
             if known.pending.len() < PENDING {
-                known.pending.push(file.clone());
+                let landing = Landing {
+                    path: path.clone(),
+                    encoding: self.codec.mask().bits(),
+                    folder,
+                    file: file.clone(),
+                };
+                known.pending.push(Pending {
+                    file: file.clone(),
+                    note: account.catalog.note(Task::Landing(landing).text()),
+                });
             }
             known.seen.is_some_and(|at| at.elapsed() < TRUST)
         };
@@ -147,6 +186,18 @@ impl Remote {
                 (folder, found.unwrap_or_else(|| file.clone()))
             }
         })
+    }
+
+    /// What an earlier run has not asked about.
+    pub(super) fn confirm_later(&self, note: u64, landing: Landing) {
+        let Landing {
+            path, folder, file, ..
+        } = landing;
+        self.account.landings.change(folder, |known| {
+            known.path = Some(path.clone());
+            known.pending.push(Pending { file, note });
+        });
+        self.confirm_soon(&path, folder);
     }
 
     /// Asks once the trust is over, on behalf of nobody.
@@ -206,18 +257,21 @@ impl Remote {
         };
         // The newest that is still there and that may be asked about: others
         // may have been removed or protected since.
-        for file in pending.iter().rev().take(3) {
-            match account.client.folder_of(scope, &file.url).await {
+        for last in pending.iter().rev().take(3) {
+            match account.client.folder_of(scope, &last.file.url).await {
                 // Elsewhere than in the root it was put by somebody's will.
                 Ok(found) if found != Some(ROOT) => {
                     account.landings.seen(folder, asked);
+                    account.landings.settled(&pending);
                     return Ok(None);
                 }
                 Ok(_) => {
-                    return self
-                        .bring_home(scope, path, folder, pending)
-                        .await
-                        .map(Some);
+                    let files = pending.iter().map(|pending| pending.file.clone());
+                    let home = self.bring_home(scope, path, folder, files.collect()).await;
+                    if home.is_ok() {
+                        account.landings.settled(&pending);
+                    }
+                    return home.map(Some);
                 }
                 Err(error)
                     if error.is_about_password()
@@ -234,6 +288,7 @@ impl Remote {
                 }
             }
         }
+        account.landings.settled(&pending);
         Ok(None)
     }
 
@@ -248,12 +303,19 @@ impl Remote {
         let path = &account.landings.path_of(gone, path);
         tracing::warn!(%path, files = files.len(), "another program removed a directory while files were on their way; it is made again and they are moved there");
         account.catalog.folder_gone(gone);
+        // Where its parent is not in memory, it is remembered still.
+        if let Ok(Walk::Folder(known)) = self.walk(scope, path, Some(Duration::MAX)).await
+            && let Some(at) = known.folders().find(|at| at.folder.id == gone)
+        {
+            account.catalog.folder_removed(at.parent, gone);
+        }
         let scope = scope.with_priority(Priority::Upload);
         let target = self.folder_to_write(scope, path, &mut Vec::new()).await?;
         let folder = target.id();
         let mut moved = Vec::with_capacity(files.len());
         for part in files.chunks(BATCH) {
             let urls: Vec<String> = part.iter().map(|file| file.url.to_string()).collect();
+            let intent = account.changing(&[ROOT, folder], Vec::new()).await;
             let done = account
                 .client
                 .move_files(scope, &urls, folder, None)
@@ -272,6 +334,7 @@ impl Remote {
                 account.catalog.file_added(folder, file.clone());
                 moved.push(file);
             }
+            intent.done();
         }
         account.landings.seen(folder, Instant::now());
         if moved.is_empty() && !files.is_empty() {

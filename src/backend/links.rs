@@ -116,17 +116,19 @@ impl Remote {
         let (account, url) = (account.clone(), file.url.clone());
         let task = self.account.tasks.spawn(async move {
             let client = &account.client;
+            let intent = account.changing(&[folder], Vec::new()).await;
             let outcome = client.protect_file(scope, &url, &password).await;
             match &outcome {
                 Ok(()) => {
                     account.catalog.file_protected(folder, &url, true);
+                    intent.done();
                     account.catalog.settle().await;
                 }
                 Err(error) if error.kind() == Kind::NotFound => {
                     account.catalog.file_removed(folder, &url);
-                    account.catalog.doubt(folder);
                 }
-                Err(_) => {}
+                Err(error) if error.outcome_unknown() => {}
+                Err(_) => intent.done(),
             }
             outcome
         });
@@ -156,6 +158,7 @@ impl Remote {
                 return Ok(String::new());
             }
             let password = options.password.as_ref();
+            let intent = account.changing(&[parent], Vec::new()).await;
             let shared = client.share_folder(scope, folder.id, password).await;
             match &shared {
                 Err(error) if error.kind() == Kind::NotFound => {
@@ -163,10 +166,11 @@ impl Remote {
                 }
                 Ok(_) if password.is_some() => {
                     account.catalog.folder_protected(parent, folder.id, true);
-                    account.catalog.settle().await;
                 }
                 _ => {}
             }
+            intent.done();
+            account.catalog.settle().await;
             shared
         });
         match task.await.map_err(stopped)? {

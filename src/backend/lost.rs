@@ -95,6 +95,15 @@ impl Look {
         }
     }
 
+    /// Once, by listings of after a moment.
+    pub(super) fn once(since: Instant) -> Self {
+        Self {
+            since,
+            doubt: false,
+            times: 1,
+        }
+    }
+
     /// After the refusal of what may have been done before.
     pub(super) fn doubtful(error: &fichier::Error) -> Self {
         Self {

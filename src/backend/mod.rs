@@ -11,8 +11,8 @@ mod delete;
 mod directories;
 mod entry;
 mod in_use;
+mod journal;
 mod landing;
-mod leftovers;
 mod links;
 mod list;
 mod login;
@@ -23,6 +23,7 @@ mod purge;
 mod put;
 mod read;
 mod recorded;
+mod recovery;
 mod refresh;
 mod relocate;
 mod replace;
@@ -118,7 +119,7 @@ pub struct Account {
     locks: Locks,
     in_use: in_use::FoldersInUse,
     landings: landing::Landings,
-    leftovers: leftovers::Leftovers,
+    recovery: recovery::Recovery,
     warned: warned::Warned,
     clock: Clock,
     record_hashes: Algorithms,
@@ -173,8 +174,8 @@ impl Account {
         };
         let mut budget_keepers = vec![keep(client.budget(), API_FACTS)];
         budget_keepers.extend(pages.iter().map(|pages| keep(pages, PAGE_FACTS)));
-        let landings = landing::Landings::default();
-        Ok(Arc::new(Self {
+        let landings = landing::Landings::new(Arc::clone(&catalog));
+        let account = Arc::new(Self {
             login: Arc::clone(login),
             batches: batch::Batches::new(
                 Arc::clone(&client),
@@ -192,13 +193,15 @@ impl Account {
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
             landings,
-            leftovers: leftovers::Leftovers::default(),
+            recovery: recovery::Recovery::default(),
             warned: warned::Warned::default(),
             clock: settings.clock,
             record_hashes: settings.record_hashes,
             tasks,
             _budget_keepers: budget_keepers,
-        }))
+        });
+        account.resume();
+        Ok(account)
     }
 
     /// Whether it is a public folder.

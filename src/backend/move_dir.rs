@@ -2,14 +2,16 @@
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::carry::{Carried, Carrier, Load, Place, entry_exists, stages};
+use super::carry::{Carried, Carrier, Load, Place, entry_exists, name_in_between, stages};
 use super::directories::{ATTEMPTS, Made, Writable, unstable};
 use super::entry::Entry;
 use super::in_use::Writing;
+use super::journal::{Carry, Task};
 use super::path::RemotePath;
 use super::put::Stored;
 use super::resolve::Found;
 use super::{AtPath, Remote, mkdir_key, replay};
+use crate::catalog::Touched;
 use crate::error::{Error, Result};
 use crate::fichier::{Priority, Scope};
 
@@ -98,10 +100,31 @@ impl Remote {
             let account = &remote.account;
             let mut turn = Some(turn);
             for _ in 0..ATTEMPTS {
-                match Carrier::new(&remote, &route.load, turn.take())
-                    .run()
-                    .await?
-                {
+                let task = Task::Carry(Carry {
+                    encoding: remote.codec.mask().bits(),
+                    folder: route.load.folder.clone(),
+                    from: route.load.from.clone(),
+                    to: route.load.to.clone(),
+                    source: source.clone(),
+                    destination: destination.clone(),
+                    request: request
+                        .as_ref()
+                        .map(|(id, _)| (id.clone(), arguments.clone())),
+                });
+                account.give_up_carries(route.load.folder.id);
+                let folders = vec![route.load.from.parent, route.load.to.parent];
+                let touched = vec![Touched::Folder(route.load.folder.id)];
+                let intent = account.intend(folders, touched, &task).await;
+                let carried = Carrier::new(&remote, &route.load, turn.take()).run();
+                let carried = match carried.await {
+                    Ok(carried) => carried,
+                    Err(error) => {
+                        // The caller is told where it is.
+                        intent.done();
+                        return Err(error);
+                    }
+                };
+                match carried {
                     Carried::Arrived(folder) => {
                         parents.made.clear();
                         account.landings.moved(&source, &destination);
@@ -109,6 +132,7 @@ impl Remote {
                             let what = replay::Stored::Folder(folder.clone());
                             account.remember(id, arguments, &destination, what);
                         }
+                        intent.done();
                         account.catalog.settle().await;
                         return Ok(Stored {
                             entry: Entry::directory(destination, &folder, 1),
@@ -116,6 +140,7 @@ impl Remote {
                         });
                     }
                     Carried::ParentGone => {
+                        intent.done();
                         drop(route);
                         parents.made.clear();
                         let scope = Scope::new(Priority::Upload);
@@ -204,7 +229,7 @@ impl Remote {
             if !catalog.may_hold(from.parent, &at.folder) || is_free(&to) == Some(false) {
                 continue;
             }
-            let third = format!(".pluton-fichier-move-{}", uuid::Uuid::new_v4().simple());
+            let third = name_in_between();
             let stages = stages(&from, &to, |place| is_free(place) == Some(true), &third);
             return Ok(Route {
                 load: Load {

@@ -1,5 +1,7 @@
 //! Paths on the wire: relative, `/`-separated, in rclone's standard form.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 use crate::error::{Error, Result};
@@ -10,8 +12,23 @@ pub const MAX_DEPTH: usize = 128;
 pub const MAX_NAME_BYTES: usize = 250;
 
 /// A path that was checked. The root has no segments.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RemotePath(String);
+
+impl TryFrom<String> for RemotePath {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
+    }
+}
+
+impl From<RemotePath> for String {
+    fn from(path: RemotePath) -> Self {
+        path.0
+    }
+}
 
 impl RemotePath {
     /// The root.

@@ -9,7 +9,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::directories::{Made, Writable};
 use super::entry::Entry;
+use super::journal::{Task, Write};
 use super::path::RemotePath;
+use super::twins::FileAt;
 use super::{AtPath, Remote, path_key, replay};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
@@ -451,16 +453,59 @@ impl PutSession {
         };
         expected.older = older.iter().map(|at| at.file.url.to_string()).collect();
         let folder = target.id();
-        let stored = match content {
-            Ready::Spooled(content) => {
-                account
-                    .uploads
-                    .store(scope, folder, expected.clone(), content, cancel)
-                    .await
-            }
-            Ready::Streaming(stream) => stream.commit(expected.clone()).await,
+        let request = self.request.as_ref();
+        let mut write = Write {
+            before: older.iter().map(FileAt::target).collect(),
+            replaces: self.options.mode != WriteMode::KeepBoth,
+            request: request.map(|(id, _)| (id.clone(), self.options.arguments(&path))),
+            ..Write::new(
+                &remote,
+                &path,
+                folder,
+                &expected.name,
+                expected.size,
+                Whirlpool::from_hex(&expected.whirlpool),
+            )
         };
-        let mut file = record(stored.at_path(&path)?, expected);
+        let there: Vec<_> = older.into_iter().map(|at| at.file).collect();
+        let adopted = account.adopt(&write, &there);
+        if let Some(adopted) = &adopted {
+            write.before.retain(|target| *target.url != *adopted.url);
+        }
+        let intent = account
+            .intend(vec![folder], Vec::new(), &Task::Write(write.clone()))
+            .await;
+        let stored = match (adopted, content) {
+            (Some(file), _) => {
+                tracing::info!(%path, "an earlier call has stored this content after all");
+                Ok((stored(file, &expected), false))
+            }
+            (None, Ready::Spooled(content)) => {
+                let uploads = &account.uploads;
+                let stored = uploads.store(scope, folder, expected.clone(), content, cancel);
+                stored
+                    .await
+                    .map(|stored| (stored.file, stored.perhaps_twice))
+            }
+            (None, Ready::Streaming(stream)) => {
+                let stored = stream.commit(expected.clone()).await;
+                stored.map(|stored| (stored, false))
+            }
+        };
+        let (stored, perhaps_twice) = match stored {
+            Ok(stored) => stored,
+            Err(error) if error.is_unresolved() => {
+                // It may show yet, and then what it replaces goes.
+                account.catalog.doubt(folder);
+                account.leave(intent, Task::Write(write));
+                return Err(error).at_path(&path);
+            }
+            Err(error) => {
+                intent.done();
+                return Err(error).at_path(&path);
+            }
+        };
+        let mut file = record(stored, expected);
         let folders: Vec<i64> = target.directory.ids().collect();
         remote.stamp(&folders, segment, &mut file).await;
         self.made.clear();
@@ -477,14 +522,19 @@ impl PutSession {
         };
         // The file is safe: what follows is not the caller's to wait for or to
         // cancel.
-        if self.options.mode != WriteMode::KeepBoth {
-            remote.remove_older(&path, &folders, segment, &file).await;
-        }
+        let left = match self.options.mode {
+            WriteMode::KeepBoth => Vec::new(),
+            _ => remote.remove_older(&path, &folders, segment, &file).await,
+        };
         let count = remote.count(&folders, segment).await;
         if let Some((id, _lock)) = self.request.take() {
             let what = replay::Stored::File(file.clone());
             account.remember(id, self.options.arguments(&path), &path, what);
         }
+        if perhaps_twice {
+            account.watch_for_second(&write, landed, &file);
+        }
+        account.written(intent, write, landed, &file, left);
         account.catalog.settle().await;
         Ok(remote.file_entry(path, &file, count).await)
     }
@@ -508,6 +558,16 @@ impl Drop for PutSession {
                 .tasks
                 .spawn(async move { remote.unmake(made).await });
         }
+    }
+}
+
+/// What is there already, as an upload would tell it.
+fn stored(file: FileRecord, expected: &Expected) -> StoredFile {
+    StoredFile {
+        url: file.url.to_string(),
+        name: file.name.to_string(),
+        size: Some(file.size),
+        whirlpool: expected.whirlpool.clone(),
     }
 }
 

@@ -7,12 +7,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::directories::{Made, Writable};
 use super::entry::{Entry, etag};
+use super::journal::{Source, Task, Write, way};
 use super::lost::{Fate, Look, Route};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode, etag_mismatch};
 use super::twins::FileAt;
 use super::{Remote, path_key, replay};
-use crate::catalog::FileRecord;
+use crate::catalog::{FileRecord, Intent, Touched};
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
 
@@ -50,6 +51,8 @@ struct Relocation {
     made: Made,
     /// The directory at the destination, and the right to write this name.
     target: Option<(Writable, OwnedMutexGuard<()>)>,
+    /// What it is to do, on disk.
+    intent: Option<(Intent, Write)>,
     /// Nobody knows where it is.
     is_lost: bool,
     request: Option<(String, String, OwnedMutexGuard<()>)>,
@@ -169,6 +172,7 @@ impl Remote {
             original: (from, file.clone()),
             made: Made::new(),
             target: None,
+            intent: None,
             is_lost: false,
             request,
             _paths: paths,
@@ -190,14 +194,9 @@ impl Remote {
 /// The paths that nobody else may write to meanwhile: the destination, what is
 /// moved away, and where the file or its copy may be for a moment.
 fn keys(action: Action, source: &RemotePath, destination: &RemotePath) -> Vec<String> {
-    let mut keys = vec![path_key(destination)];
-    if action == Action::Move {
-        keys.push(path_key(source));
-    }
-    if let (Some((_, name)), Some((parent, _))) = (source.split(), destination.split()) {
-        keys.push(path_key(&parent.join(name)));
-    }
-    keys
+    let way = way(source, destination).filter(|path| action == Action::Move || path != source);
+    let paths = way.chain([destination.clone()]);
+    paths.map(|path| path_key(&path)).collect()
 }
 
 fn extension(name: &str) -> Option<&str> {
@@ -215,6 +214,13 @@ impl Relocation {
             Ok(url) => self.finish(url).await,
             Err(error) => {
                 let error = self.take_back(error).await;
+                match self.intent.take() {
+                    Some((intent, write)) if self.is_lost => {
+                        self.remote.account.leave(intent, Task::Write(write));
+                    }
+                    Some((intent, _)) => intent.done(),
+                    None => {}
+                }
                 self.target = None;
                 self.remote.unmake(std::mem::take(&mut self.made)).await;
                 self.remote.account.catalog.settle().await;
@@ -248,8 +254,65 @@ impl Relocation {
         let to = opened.id();
         self.target = Some((opened, claim));
         self.route.to = to;
+        self.intend(&older).await;
         self.route.before = older.into_iter().map(|at| at.file.url).collect();
         Ok(())
+    }
+
+    async fn intend(&mut self, before: &[FileAt]) {
+        if let Some((intent, _)) = self.intent.take() {
+            intent.done();
+        }
+        let Route {
+            from,
+            ref file,
+            to,
+            ref name,
+            copy,
+            ..
+        } = self.route;
+        let account = &self.remote.account;
+        account.give_up_moves(&file.url);
+        let mut alike = Vec::new();
+        if copy && *file.name != **name {
+            let known = account.catalog.peek(to).await;
+            let files = known.iter().flat_map(|known| known.content.files());
+            alike.extend(
+                files
+                    .filter(|other| other.name == file.name)
+                    .map(|other| other.url.clone()),
+            );
+        }
+        let write = Write {
+            before: before.iter().map(FileAt::target).collect(),
+            replaces: self.mode != WriteMode::KeepBoth,
+            source: Some(Source {
+                path: self.source.clone(),
+                folder: from,
+                file: file.clone(),
+                copy,
+                alike,
+            }),
+            request: self
+                .request
+                .as_ref()
+                .map(|(id, arguments, _)| (id.clone(), arguments.clone())),
+            ..Write::new(
+                &self.remote,
+                &self.destination,
+                to,
+                name,
+                file.size,
+                file.whirlpool.clone(),
+            )
+        };
+        let task = Task::Write(write.clone());
+        let touched = match copy {
+            true => Vec::new(),
+            false => vec![Touched::File(file.url.to_string())],
+        };
+        let intent = account.intend(vec![from, to], touched, &task).await;
+        self.intent = Some((intent, write));
     }
 
     fn parent(&self) -> RemotePath {
@@ -364,13 +427,17 @@ impl Relocation {
         if landed != to {
             folders = vec![landed];
         }
-        if self.mode != WriteMode::KeepBoth {
-            remote.remove_older(&path, &folders, segment, &moved).await;
-        }
+        let left = match self.mode {
+            WriteMode::KeepBoth => Vec::new(),
+            _ => remote.remove_older(&path, &folders, segment, &moved).await,
+        };
         let count = remote.count(&folders, segment).await;
         if let Some((id, arguments, _lock)) = self.request.take() {
             let what = replay::Stored::File(moved.clone());
             account.remember(id, arguments, &path, what);
+        }
+        if let Some((intent, write)) = self.intent.take() {
+            account.written(intent, write, landed, &moved, left);
         }
         account.catalog.settle().await;
         Ok(remote.file_entry(path, &moved, count).await)

@@ -2,6 +2,7 @@
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::batch::Target;
 use super::directories::Writable;
 use super::entry::etag;
 use super::path::RemotePath;
@@ -11,7 +12,7 @@ use super::twins::FileAt;
 use super::{AtPath, Remote};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Reason, Result};
-use crate::fichier::Scope;
+use crate::fichier::{Priority, Scope};
 
 /// The key of a place that is written to, whatever its path.
 pub(super) fn claim_key(folder: i64, segment: &str) -> String {
@@ -66,6 +67,45 @@ impl Remote {
         }
         check_existing(path, options, files.first().map(|at| &at.file))?;
         Ok((lock, files))
+    }
+
+    /// Removes all other files of a path from the folders of its directory.
+    /// The new one is safe already; the caller holds the path. Returns what
+    /// stays for now.
+    pub(super) async fn remove_older(
+        &self,
+        path: &RemotePath,
+        folders: &[i64],
+        segment: &str,
+        new: &FileRecord,
+    ) -> Vec<Target> {
+        let scope = Scope::new(Priority::Delete);
+        let mut older = Vec::new();
+        for folder in folders {
+            let known = match self.snapshot(scope, *folder, None).await {
+                Ok(known) => Some(known),
+                Err(_) => self.account.catalog.peek(*folder).await,
+            };
+            let Some(known) = known else { continue };
+            for file in known.content.find_files(self.codec, segment) {
+                if file.url != new.url {
+                    older.push(Target {
+                        folder: *folder,
+                        url: file.url.to_string(),
+                    });
+                }
+            }
+        }
+        if older.is_empty() {
+            return older;
+        }
+        match self.remove_all(scope, &older).await {
+            Ok(()) => Vec::new(),
+            Err(error) => {
+                tracing::warn!(%path, %error, "an older version of a replaced file stays for now, as a duplicate");
+                older
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::Directory;
 use super::{AtPath, Remote};
+use crate::catalog::Touched;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
 
@@ -123,6 +124,23 @@ impl Remote {
         parent: i64,
         id: i64,
     ) -> Result<bool> {
+        let intent = self
+            .account
+            .changing(&[parent], vec![Touched::Folder(id)])
+            .await;
+        let removed = self.remove_noted(scope, path, parent, id).await;
+        intent.done();
+        self.account.catalog.settle().await;
+        removed
+    }
+
+    async fn remove_noted(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        parent: i64,
+        id: i64,
+    ) -> Result<bool> {
         let catalog = &self.account.catalog;
         let scope = scope.with_priority(Priority::Delete);
         let mut waits = EMPTYING.iter();
@@ -159,7 +177,6 @@ impl Remote {
             }
         }
         catalog.folder_removed(parent, id);
-        catalog.settle().await;
         Ok(true)
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use super::batch::Target;
 use super::entry::Entry;
 use super::path::RemotePath;
 use super::{Remote, Staleness};
@@ -18,6 +19,16 @@ use crate::fichier::{ROOT, Scope};
 pub(super) struct FileAt {
     pub(super) folder: i64,
     pub(super) file: FileRecord,
+}
+
+impl FileAt {
+    /// For calls that concern it.
+    pub(super) fn target(&self) -> Target {
+        Target {
+            folder: self.folder,
+            url: self.file.url.to_string(),
+        }
+    }
 }
 
 /// A folder, and the folder that it is in.

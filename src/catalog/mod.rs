@@ -7,6 +7,7 @@
 //! warm start lists nothing; in memory are the folders used last.
 
 mod content;
+mod journal;
 mod listing;
 mod node;
 mod order;
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
+pub use journal::{Intent, Touched, Unfinished};
 pub use order::newest_first;
 pub use recorded::ContentKey;
 pub use source::Source;
@@ -98,6 +100,7 @@ pub struct Catalog {
     store: Store,
     state: Mutex<State>,
     walks: Arc<Semaphore>,
+    journal: journal::Journal,
     /// The number of the next file that is stored.
     order: AtomicU64,
 }
@@ -133,6 +136,7 @@ impl Catalog {
             source.restore_listing(folder, clock.age(Moment::remembered(at)));
         }
         let catalog = Self {
+            journal: journal::Journal::open(&store),
             source,
             settings,
             clock,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -244,6 +244,7 @@ impl State {
                 change.apply(&mut content);
             }
             self.entries += content.len();
+            node.doubted |= listed <= SystemTime::UNIX_EPOCH;
             node.known = Some(Snapshot {
                 content: Arc::new(content),
                 as_of: Moment::remembered(as_of),

@@ -28,9 +28,9 @@ use rows::{load, write_group};
 
 /// Changes with the layout of the tables. A number without a way to this one is
 /// not read.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 /// From one layout to the next.
-const MIGRATIONS: [(i64, &str); 1] = [(2, checksums::TABLE)];
+const MIGRATIONS: [(i64, &str); 2] = [(2, checksums::TABLE), (3, INTENTS)];
 /// Changes written in one transaction at the most.
 const GROUP: usize = 1_000;
 /// Changes that may wait for the writer.
@@ -53,6 +53,22 @@ CREATE INDEX changes_by_time ON changes (at);
 CREATE TABLE outcomes (request TEXT PRIMARY KEY, at INTEGER NOT NULL, arguments TEXT NOT NULL, outcome TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (name TEXT PRIMARY KEY, at INTEGER NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;
 ";
+
+/// What is about to be changed.
+///
+/// `touched` holds, for each file or folder concerned, how a change that added
+/// it is written.
+const INTENTS: &str = "CREATE TABLE intents (
+    id INTEGER PRIMARY KEY, folders TEXT NOT NULL, touched TEXT NOT NULL, what TEXT NOT NULL);";
+
+/// An intent that was not ended.
+#[derive(Debug)]
+pub(super) struct Intent {
+    pub(super) id: u64,
+    pub(super) folders: Vec<i64>,
+    pub(super) touched: Vec<String>,
+    pub(super) what: String,
+}
 
 /// What is remembered of a folder.
 #[derive(Debug)]
@@ -97,6 +113,17 @@ pub(super) enum Write {
     Checksums {
         key: ContentKey,
         sums: Vec<Checksum>,
+    },
+    /// Something that is about to be changed, in place of what stood there.
+    Intent(Intent),
+    /// Own additions of something to a folder do not count any more.
+    Unsure {
+        folder: i64,
+        touched: String,
+    },
+    /// An intent is ended.
+    Done {
+        id: u64,
     },
     /// Everything before it is written.
     Barrier(Sender<()>),
@@ -152,7 +179,7 @@ impl Store {
             .optional()
             .map_err(failed)?;
         if fresh.is_none() {
-            let make = format!("BEGIN; {TABLES} {} COMMIT;", checksums::TABLE);
+            let make = format!("BEGIN; {TABLES} {} {INTENTS} COMMIT;", checksums::TABLE);
             writer.execute_batch(&make).map_err(failed)?;
             writer
                 .execute(
@@ -292,6 +319,29 @@ impl Store {
                 |row| Ok((from_millis(row.get(0)?), row.get(1)?)),
             )
             .ok()
+    }
+
+    /// The intents that were not ended. Read once, at start.
+    pub(super) fn intents(&self) -> Vec<Intent> {
+        let connection = lock(&self.reader);
+        let read = || -> rusqlite::Result<Vec<_>> {
+            let mut statement =
+                connection.prepare("SELECT id, folders, touched, what FROM intents ORDER BY id")?;
+            let rows = statement.query_map([], |row| {
+                let (folders, touched): (String, String) = (row.get(1)?, row.get(2)?);
+                Ok(Intent {
+                    id: row.get::<_, i64>(0)?.unsigned_abs(),
+                    folders: folders
+                        .split(' ')
+                        .filter_map(|id| id.parse().ok())
+                        .collect(),
+                    touched: touched.lines().map(ToOwned::to_owned).collect(),
+                    what: row.get(3)?,
+                })
+            })?;
+            rows.collect()
+        };
+        read().unwrap_or_default()
     }
 
     /// The folders listed since a moment. Read once, at start.

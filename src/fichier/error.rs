@@ -84,6 +84,7 @@ struct Inner {
     text: String,
     wait: Option<Duration>,
     when: Instant,
+    unresolved: bool,
 }
 
 impl Error {
@@ -94,6 +95,7 @@ impl Error {
             text: text.into(),
             wait: None,
             when: Instant::now(),
+            unresolved: false,
         }))
     }
 
@@ -200,6 +202,18 @@ impl Error {
     /// Whether the call may have had its effect although it failed.
     pub fn outcome_unknown(&self) -> bool {
         matches!(self.0.kind, Kind::Broken | Kind::Malformed | Kind::Server)
+    }
+
+    /// What was sent before may have had its effect, and that cannot be found
+    /// out now.
+    pub(crate) fn unresolved(mut self) -> Self {
+        self.0.unresolved = true;
+        self
+    }
+
+    /// Whether something was sent whose effect could not be found out.
+    pub fn is_unresolved(&self) -> bool {
+        self.0.unresolved
     }
 
     /// How long to wait before a repeat.

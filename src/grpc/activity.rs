@@ -9,7 +9,10 @@ use crate::proto;
 use crate::transfer::{Direction, TransferView};
 
 pub(super) fn response(activity: Activity, now: SystemTime) -> proto::GetActivityResponse {
-    let mut catalog = proto::CatalogActivity::default();
+    let mut catalog = proto::CatalogActivity {
+        unfinished_writes: convert::to_i64(activity.unfinished),
+        ..proto::CatalogActivity::default()
+    };
     for known in activity.catalogs {
         catalog.directories += convert::to_i64(known.folders);
         catalog.entries += convert::to_i64(known.entries);

@@ -19,5 +19,5 @@ pub use hasher::Hasher;
 pub use reader::Reader;
 pub use spool::{Spool, SpoolDir, SpoolPolicy, Spooled};
 pub use tracker::{Direction, Progress, Slots, Tracker, TransferView};
-pub use upload::{Expected, Streaming, UploadLimits, Uploads};
+pub use upload::{Expected, Streaming, UploadLimits, Uploaded, Uploads};
 pub use wait::CONNECTION_WAIT;

@@ -23,6 +23,8 @@ pub(super) struct Outcome {
     pub(super) wrong: Vec<(usize, StoredFile)>,
     /// More than was sent, or under a name that was not sent.
     pub(super) surplus: Vec<StoredFile>,
+    /// The report did not tell: what was not found may show yet.
+    pub(super) lost: bool,
 }
 
 impl Outcome {
@@ -149,6 +151,7 @@ pub(super) async fn find(
         matched: outcome.matched,
         wrong: best.wrong,
         surplus: best.surplus,
+        lost: true,
     })
 }
 

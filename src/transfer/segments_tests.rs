@@ -136,7 +136,8 @@ async fn the_first_bytes_are_not_held_up_and_nothing_else_is_asked_for_before() 
     let start = tokio::time::Instant::now();
     segments.next().await.unwrap();
     assert!(start.elapsed() <= Duration::from_millis(11));
-    assert_eq!(server.ranges.lock().unwrap().as_slice(), &[0..MIB]);
+    let opened = server.ranges.lock().unwrap().clone();
+    assert_eq!((opened.len(), &opened[0]), (1, &(0..MIB)));
     segments.next().await.unwrap();
     assert_eq!(server.ranges.lock().unwrap().len(), 4);
 }

@@ -75,12 +75,23 @@ pub struct Expected {
     pub older: Vec<String>,
 }
 
+/// A buffered file that is stored.
+#[derive(Clone, Debug)]
+pub struct Uploaded {
+    /// Where.
+    pub file: StoredFile,
+    /// It was sent before, too, and was not to be seen then: it may show yet.
+    pub perhaps_twice: bool,
+}
+
 #[derive(Debug)]
 struct Item {
     expected: Expected,
     content: Spooled,
     cancel: CancellationToken,
-    outcome: oneshot::Sender<Result<StoredFile, Error>>,
+    /// An answer to it was lost, and it was not to be seen.
+    lost: bool,
+    outcome: oneshot::Sender<Result<Uploaded, Error>>,
 }
 
 /// The uploads of one account.
@@ -136,7 +147,7 @@ impl Uploads {
         expected: Expected,
         content: Spooled,
         cancel: CancellationToken,
-    ) -> Result<StoredFile, Error> {
+    ) -> Result<Uploaded, Error> {
         self.client.budget().check(scope)?;
         let (outcome, mut receiver) = oneshot::channel();
         let cancelled = cancel.clone();
@@ -146,6 +157,7 @@ impl Uploads {
                 expected,
                 content,
                 cancel,
+                lost: false,
                 outcome,
             },
         );
@@ -262,9 +274,10 @@ impl Uploads {
             if again.is_empty() {
                 continue;
             }
+            // What may be stored is not sent twice.
             let may_repeat = error
                 .as_ref()
-                .is_none_or(|error| worth_a_repeat(error.kind()));
+                .is_none_or(|error| !error.is_unresolved() && worth_a_repeat(error.kind()));
             if error.as_ref().is_some_and(|error| is_refusal(error.kind())) && again.len() > 1 {
                 let mut left = again;
                 let right = left.split_off(left.len() / 2);
@@ -285,7 +298,9 @@ impl Uploads {
                 let error =
                     error.unwrap_or_else(|| corrupt("1Fichier did not store what was sent"));
                 for item in again {
-                    let _ = item.outcome.send(Err(error.clone()));
+                    let error = error.clone();
+                    let error = if item.lost { error.unresolved() } else { error };
+                    let _ = item.outcome.send(Err(error));
                 }
             }
         }
@@ -334,6 +349,7 @@ impl Uploads {
             lost,
         )
         .await
+        .map_err(Error::unresolved)
     }
 
     /// Tells the members that are stored, removes what is not as it should be,
@@ -343,16 +359,20 @@ impl Uploads {
             matched,
             wrong,
             surplus,
+            lost,
         } = outcome;
         let mut again = Vec::new();
         let renamed: Vec<_> = surplus
             .iter()
             .map(|stored| stored.whirlpool.clone())
             .collect();
-        for (item, found) in items.into_iter().zip(matched) {
+        for (mut item, found) in items.into_iter().zip(matched) {
             match found {
-                Some(stored) => {
-                    let _ = item.outcome.send(Ok(stored));
+                Some(file) => {
+                    let _ = item.outcome.send(Ok(Uploaded {
+                        file,
+                        perhaps_twice: item.lost,
+                    }));
                 }
                 None if renamed.contains(&item.expected.whirlpool) => {
                     let text = format!(
@@ -363,7 +383,10 @@ impl Uploads {
                         .outcome
                         .send(Err(Error::new("end.pl", Kind::Name, text)));
                 }
-                None => again.push(item),
+                None => {
+                    item.lost |= lost;
+                    again.push(item);
+                }
             }
         }
         if !wrong.is_empty() {
@@ -521,6 +544,7 @@ impl Streaming {
             mut matched,
             wrong,
             surplus,
+            lost,
         } = outcome;
         let was_wrong = !wrong.is_empty();
         let was_renamed = surplus
@@ -539,11 +563,11 @@ impl Streaming {
                 Kind::Name,
                 format!("1Fichier stored {:?} under another name", expected.name),
             )),
-            None => Err(Error::new(
-                "end.pl",
-                Kind::Node,
-                "1Fichier does not show the uploaded file",
-            )),
+            None => {
+                let text = "1Fichier does not show the uploaded file";
+                let error = Error::new("end.pl", Kind::Node, text);
+                Err(if lost { error.unresolved() } else { error })
+            }
         }
     }
 }

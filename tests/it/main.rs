@@ -19,6 +19,7 @@ mod discovery;
 mod documents;
 mod faults;
 mod harness;
+mod journal;
 mod large_folders;
 mod links;
 mod model;

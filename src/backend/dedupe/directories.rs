@@ -14,7 +14,7 @@ use crate::backend::move_dir::TREE;
 use crate::backend::path::{MAX_DEPTH, RemotePath};
 use crate::backend::replace::claim_key;
 use crate::backend::{mkdir_key, path_key};
-use crate::catalog::{Content, FileRecord, FolderRecord};
+use crate::catalog::{Content, FileRecord, FolderRecord, Touched};
 use crate::error::{Error, Reason};
 use crate::fichier::{self, Kind};
 
@@ -109,21 +109,19 @@ impl Walk {
         if !account.catalog.may_hold(parent, folder) {
             return Ok(Err(moved_away(path)));
         }
-        let moved = self.move_folder(folder.id, parent, parent, Some(&stored));
+        account.give_up_carries(folder.id);
+        let moved = self.move_folder(renamed.clone(), parent, parent, Some(&stored));
         Ok(match moved.await? {
-            Ok(()) => {
-                let catalog = &account.catalog;
-                catalog.folder_moved(parent, parent, renamed.clone());
-                Ok(renamed)
-            }
+            Ok(()) => Ok(renamed),
             Err(error) => Err(Error::from(error).at(path.as_str())),
         })
     }
 
-    /// Moves or renames a folder, and makes sure that it is done.
+    /// Moves or renames a folder, and makes sure that it is done. `folder` is
+    /// told as it is afterwards.
     async fn move_folder(
         &self,
-        folder: i64,
+        folder: FolderRecord,
         from: i64,
         to: i64,
         rename: Option<&str>,
@@ -134,9 +132,18 @@ impl Walk {
             Ok(turn) => turn,
             Err(error) => return Ok(Err(error)),
         };
-        let moved = account.client.move_folder(turn, folder, to, rename).await;
+        let intent = account
+            .changing(&[from, to], vec![Touched::Folder(folder.id)])
+            .await;
+        let id = folder.id;
+        let arrived = || account.catalog.folder_moved(from, to, folder.clone());
+        let moved = account.client.move_folder(turn, id, to, rename).await;
         let error = match moved {
-            Ok(()) => return Ok(Ok(())),
+            Ok(()) => {
+                arrived();
+                intent.done();
+                return Ok(Ok(()));
+            }
             Err(error) => error,
         };
         if error.kind() == Kind::NotFound {
@@ -149,14 +156,17 @@ impl Walk {
                 .folder_since(self.upload_scope(), to, error.when())
                 .await;
             let done = listed.is_ok_and(|listed| {
-                let there = listed.content.folder(folder);
+                let there = listed.content.folder(id);
                 there.is_some_and(|there| rename.is_none_or(|name| *there.name == *name))
             });
             if done {
+                arrived();
+                intent.done();
                 return Ok(Ok(()));
             }
-            account.catalog.doubt(from);
-            account.catalog.doubt(to);
+            drop(intent);
+        } else {
+            intent.done();
         }
         Ok(Err(error))
     }
@@ -225,11 +235,10 @@ impl Walk {
                 // Not here any more, so it keeps nothing from going.
                 continue;
             }
-            match self.move_folder(folder.id, from, into, None).await? {
-                Ok(()) => {
-                    arrived.push((segment, folder.id));
-                    account.catalog.folder_moved(from, into, folder);
-                }
+            let id = folder.id;
+            account.give_up_carries(id);
+            match self.move_folder(folder, from, into, None).await? {
+                Ok(()) => arrived.push((segment, id)),
                 Err(error) => failures.push((below, Error::from(error))),
             }
         }

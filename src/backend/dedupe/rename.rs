@@ -1,7 +1,7 @@
 //! Other names for entries that share a path, in the style of rclone's
 //! `dedupe rename`: `name-1.ext`, `name-2.ext`, …
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use futures::future::join_all;
 
@@ -11,9 +11,9 @@ use crate::backend::Remote;
 use crate::backend::entry::Entry;
 use crate::backend::lost::{Fate, Look, Route};
 use crate::backend::path::RemotePath;
-use crate::catalog::{Content, FileRecord};
+use crate::catalog::{Content, FileRecord, Touched};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{self, BATCH, Kind};
+use crate::fichier::{self, BATCH, Batch, Kind};
 
 /// Numbers that are tried for one name.
 const NUMBERS: u32 = 10_000;
@@ -220,10 +220,28 @@ impl Walk {
             turn = account.client.turn(self.upload_scope(), "file/rename") => turn,
             () = self.cancel.cancelled() => Err(fichier::Error::given_up("file/rename")),
         };
-        let sent = match turn {
-            Ok(turn) => account.client.rename_files(turn, &pairs).await,
+        let turn = match turn {
+            Ok(turn) => turn,
             Err(error) => return (part, error),
         };
+        let folders: BTreeSet<i64> = part.iter().map(|job| job.route.from).collect();
+        let folders: Vec<i64> = folders.into_iter().collect();
+        let touched = pairs.iter().map(|(url, _)| Touched::File(url.clone()));
+        let intent = account.changing(&folders, touched.collect()).await;
+        let sent = account.client.rename_files(turn, &pairs).await;
+        let left = self.renamed_part(groups, part, sent).await;
+        intent.done();
+        left
+    }
+
+    /// Enters what a call has renamed.
+    async fn renamed_part(
+        &self,
+        groups: &mut [Group],
+        part: Vec<Job>,
+        sent: Result<Batch, fichier::Error>,
+    ) -> (Vec<Job>, fichier::Error) {
+        let account = &self.remote.account;
         let (done, error) = match sent {
             Ok(batch) if batch.untold => (batch.done, fichier::Error::untold("file/rename")),
             Ok(batch) => (batch.done, fichier::Error::undone()),

@@ -14,7 +14,7 @@ use crate::backend::path::RemotePath;
 use crate::backend::rmdir::not_empty;
 use crate::backend::twins::FolderAt;
 use crate::backend::{Remote, Staleness, path_key};
-use crate::catalog::Content;
+use crate::catalog::{Content, Touched};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, BATCH, Kind, ROOT, Scope};
 
@@ -380,10 +380,25 @@ impl Work {
             () = self.sender.closed() => return Err(Stop::Left),
             turn = account.client.turn(self.scope, "folder/rm") => turn,
         };
+        let intent = account.changing(&[parent], vec![Touched::Folder(id)]).await;
         let outcome = match turn {
             Ok(turn) => account.client.remove_folder(turn, id).await,
             Err(error) => Err(error),
         };
+        let ended = self.folder_called(id, parent, path, outcome).await;
+        intent.done();
+        ended
+    }
+
+    /// What the call to remove a folder has brought.
+    async fn folder_called(
+        &mut self,
+        id: i64,
+        parent: i64,
+        path: RemotePath,
+        outcome: Result<(), fichier::Error>,
+    ) -> Result<(), Stop> {
+        let account = std::sync::Arc::clone(&self.remote.account);
         let error = match outcome {
             Ok(()) => {
                 account.catalog.folder_removed(parent, id);

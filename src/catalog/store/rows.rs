@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Remembered, Write, checksums};
+use super::{Intent, Remembered, Write, checksums};
 use crate::catalog::GRACE;
 use crate::catalog::content::{Content, FileRecord, FolderRecord, Whirlpool, shared_type};
 use crate::catalog::node::Change;
@@ -130,6 +130,33 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         }
         Write::Checksums { key, sums } => {
             checksums::record(connection, key, sums, checksums::MOST)?;
+        }
+        Write::Intent(Intent {
+            id,
+            folders,
+            touched,
+            what,
+        }) => {
+            let folders: Vec<_> = folders.iter().map(ToString::to_string).collect();
+            run(
+                "INSERT OR REPLACE INTO intents VALUES (?1, ?2, ?3, ?4)",
+                &[
+                    &id.cast_signed(),
+                    &folders.join(" "),
+                    &touched.join("\n"),
+                    what,
+                ],
+            )?;
+        }
+        Write::Unsure { folder, touched } => {
+            run(
+                "DELETE FROM changes WHERE folder = ?1 AND instr(change, ?2) > 0 AND change LIKE '{\"F%'
+                     AND change NOT LIKE '{\"FileRemoved%'",
+                &[folder, touched],
+            )?;
+        }
+        Write::Done { id } => {
+            run("DELETE FROM intents WHERE id = ?1", &[&id.cast_signed()])?;
         }
         Write::Barrier(_) => {}
     }

@@ -152,7 +152,8 @@ async fn a_database_of_the_layout_before_keeps_what_it_holds() {
     store.write(listing(1, vec![file("a"), file("b")]));
     drop(store);
     let connection = Connection::open(&path).unwrap();
-    let back = "DROP TABLE checksums; UPDATE meta SET value = 2 WHERE name = 'schema'";
+    let back =
+        "DROP TABLE checksums; DROP TABLE intents; UPDATE meta SET value = 2 WHERE name = 'schema'";
     connection.execute_batch(back).unwrap();
     drop(connection);
     for _ in 0..2 {
