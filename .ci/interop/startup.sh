@@ -68,7 +68,8 @@ ok "starts on the socket and state directory of a server that was killed"
 # upload. It has arrived in part when the buffer holds it.
 uploading() {
     local i
-    { head -c 3000000 /dev/zero && sleep 60; } | "$program" put --server "$address" - "$1" >"$work/upload.out" 2>&1 &
+    "$program" put --server "$address" - "$1" >"$work/upload.out" 2>&1 \
+        < <(head -c 3000000 /dev/zero && exec sleep 60) &
     upload=$!
     servers+=("$upload")
     for ((i = 0; i < 500; i++)); do
