@@ -12,7 +12,6 @@ use pluton_fichier::config::{
 use pluton_fichier::emulator::EmulatorArgs;
 use pluton_fichier::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,7 +51,7 @@ struct CheckArgs {
 
 fn log_to_stderr(logging: &Logging) {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&logging.filter))
+        .with_env_filter(logging.env_filter())
         .with_writer(std::io::stderr);
     match logging.format {
         LogFormat::Text => builder

@@ -136,7 +136,7 @@ refused "$work/file/state" "${serve[@]}" --emulator --state-dir "$work/file/stat
 refused "/proc/nothing" env "$key" "${serve[@]}" --state-dir /proc/nothing
 refused "no state directory" env -u HOME -u XDG_STATE_HOME "$key" "${serve[@]}"
 refused "--insecure" "$program" serve --emulator --grpc-listen 0.0.0.0:0
-refused "at most 3" "${serve[@]}" --emulator --calls-per-second 4
+refused "from 0 to 3" "${serve[@]}" --emulator --calls-per-second 4
 refused "unencrypted" env "$key" "${serve[@]}" --state-dir "$work/state" --api-url http://192.0.2.1/v1
 refused "a file that is no socket" "$program" serve --emulator --grpc-listen "unix:$work/file"
 refused "--log" "${serve[@]}" --emulator --log 'a=b=c'

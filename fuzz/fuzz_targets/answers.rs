@@ -1,16 +1,12 @@
-//! Answers of the API, of upload nodes and of the website: the first two bytes
-//! are the HTTP status.
+//! Answers of the API and of the website: a line with the HTTP status, and the
+//! body.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use pluton_fichier::fichier::fuzzing;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((status, body)) = data.split_first_chunk::<2>() else {
-        return;
-    };
-    let status = u16::from_le_bytes(*status) % 600;
+    let (status, body) = pluton_fichier_fuzz::status_and_body(data);
     fuzzing::answer(status, body);
     fuzzing::shared_folder(status, body);
-    fuzzing::page(body);
 });

@@ -84,7 +84,7 @@ pub struct LsArgs {
     #[arg(default_value = "", hide_default_value = true)]
     pub path: String,
     /// Also list what is in subdirectories
-    #[arg(short, long)]
+    #[arg(short, long, visible_short_alias = 'R')]
     pub recursive: bool,
     /// How deep to go; 1 is the directory itself
     #[arg(long, value_name = "N", requires = "recursive", value_parser = clap::value_parser!(i32).range(1..))]
@@ -248,7 +248,7 @@ pub struct DedupeArgs {
     #[arg(default_value = "", hide_default_value = true)]
     pub path: String,
     /// Also look in its subdirectories
-    #[arg(short, long)]
+    #[arg(short, long, visible_short_alias = 'R')]
     pub recursive: bool,
     /// What to do with what shares a path
     #[arg(long, value_enum, default_value_t = DedupeChoice::Report)]

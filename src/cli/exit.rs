@@ -69,6 +69,16 @@ impl Exit {
         }
         Self::from_code(code)
     }
+
+    /// How a command ended of which single items failed so: as they did, if
+    /// all failed alike.
+    pub(super) fn of_all(failures: &[Self]) -> Self {
+        match failures {
+            [] => Self::Ok,
+            [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -11,8 +11,8 @@ use super::output::{self, EntryDocument, ErrorBody};
 use super::{DedupeArgs, DedupeChoice, LinkArgs, directory_path};
 use crate::proto::{DedupeMode, DedupeRequest, DedupeResponse, EntryType, PublicLinkRequest};
 
-/// Longer passwords are a file that was not meant.
-const LONGEST: u64 = 4_096;
+/// Most bytes of a file with a password; a longer one was not meant.
+const LONGEST: usize = 4_096;
 
 #[derive(Serialize)]
 struct LinkDocument {
@@ -25,11 +25,9 @@ fn password(args: &LinkArgs, io: &Io) -> Result<String, Problem> {
     let Some(path) = &args.password_file else {
         return Ok(String::new());
     };
+    let shown = path.display();
     let unreadable = |error: std::io::Error| {
-        Problem::usage(format!(
-            "cannot read the password from {}: {error}",
-            path.display()
-        ))
+        Problem::usage(format!("cannot read the password from {shown}: {error}"))
     };
     let source: Box<dyn Read> = if path.as_os_str() == "-" {
         match io.take_input() {
@@ -39,17 +37,21 @@ fn password(args: &LinkArgs, io: &Io) -> Result<String, Problem> {
     } else {
         Box::new(std::fs::File::open(path).map_err(unreadable)?)
     };
-    let mut text = String::new();
+    let mut content = Vec::new();
     source
-        .take(LONGEST)
-        .read_to_string(&mut text)
+        .take(LONGEST as u64 + 1)
+        .read_to_end(&mut content)
         .map_err(unreadable)?;
+    if content.len() > LONGEST {
+        return Err(Problem::usage(format!(
+            "{shown} has more than {LONGEST} bytes; is it the file with the password?"
+        )));
+    }
+    let text = String::from_utf8(content)
+        .map_err(|_| Problem::usage(format!("{shown} is not a text in UTF-8")))?;
     match text.lines().next() {
         Some(password) if !password.is_empty() => Ok(password.to_owned()),
-        _ => Err(Problem::usage(format!(
-            "there is no password in {}",
-            path.display()
-        ))),
+        _ => Err(Problem::usage(format!("there is no password in {shown}"))),
     }
 }
 
@@ -110,7 +112,7 @@ pub(super) async fn dedupe(args: &DedupeArgs, session: &Session, io: &Io) -> Res
     };
     let mut client = session.client();
     let mut groups = client.dedupe(session.request(request)).await?.into_inner();
-    let mut exit = Exit::Ok;
+    let mut exits = Vec::new();
     while let Some(mut group) = groups.message().await? {
         let failures: Vec<_> = std::mem::take(&mut group.failures)
             .into_iter()
@@ -121,8 +123,10 @@ pub(super) async fn dedupe(args: &DedupeArgs, session: &Session, io: &Io) -> Res
                 )
             })
             .collect();
-        if !failures.is_empty() {
-            exit = Exit::Other;
+        for (_, problem) in &failures {
+            if !exits.contains(&problem.exit) {
+                exits.push(problem.exit);
+            }
         }
         if io.json {
             let failures = failures.iter().map(|(path, problem)| FailureDocument {
@@ -143,7 +147,7 @@ pub(super) async fn dedupe(args: &DedupeArgs, session: &Session, io: &Io) -> Res
             io.report(&problem, Some(&path));
         }
     }
-    Ok(exit)
+    Ok(Exit::of_all(&exits))
 }
 
 /// A path, and what became of each entry that had it.

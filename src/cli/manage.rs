@@ -41,11 +41,7 @@ pub(super) async fn rm(args: &RmArgs, session: &Session, io: &Io) -> Result<Exit
         io.document(&document)?;
     }
     removed?;
-    Ok(match exits.as_slice() {
-        [] => Exit::Ok,
-        [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,
-        _ => Exit::Other,
-    })
+    Ok(Exit::of_all(&exits))
 }
 
 async fn rm_all(

@@ -75,11 +75,7 @@ pub(super) async fn purge(args: &PurgeArgs, session: &Session, io: &Io) -> Resul
         io.line(&format!("{verb} {}", counts(&document)))?;
     }
     outcome?;
-    Ok(match exits.as_slice() {
-        [] => Exit::Ok,
-        [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,
-        _ => Exit::Other,
-    })
+    Ok(Exit::of_all(&exits))
 }
 
 async fn attempt(

@@ -140,7 +140,7 @@ pub struct ServerArgs {
     pub grpc_listen: Vec<Listen>,
 
     /// Start an emulated 1Fichier account in this process; no real account is needed or touched.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, conflicts_with_all = ["api_url", "api_key_file"])]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub emulator: Option<bool>,
 
     /// URL of the 1Fichier API [default: the real one].
@@ -221,25 +221,6 @@ pub struct ServerArgs {
 
 fn checked_switch(text: &str) -> Result<String, String> {
     switch(text).map(|on| on.to_string())
-}
-
-impl PasswordFormat {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Plain => "plain",
-            Self::Obscured => "obscured",
-        }
-    }
-}
-
-impl LogFormat {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
 }
 
 /// Adds to the help of each flag which variable may stand for it.

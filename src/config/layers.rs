@@ -1,6 +1,7 @@
 //! One setting after the other: flag before variable before TOML file before
 //! default.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -74,15 +75,29 @@ impl<'a> Layers<'a> {
         Some((values.pop()?, source))
     }
 
-    /// The same for a list; in a variable it is separated by commas.
+    /// The same for a list, which has one value at least; in a variable it is
+    /// separated by commas.
     pub(super) fn find_list<T>(
         &mut self,
         name: &str,
         flag: Vec<T>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Sourced<Vec<T>>> {
+        const EMPTY: &str = "the list is empty";
         let flag = Some(flag).filter(|flag| !flag.is_empty());
-        self.find_all(name, flag, |texts| texts, parse)
+        let name_of_variable = variable(name);
+        let value = self.environment.get(&name_of_variable);
+        if flag.is_none() && value.is_some_and(OsStr::is_empty) {
+            let source = Source::variable(&name_of_variable);
+            self.notes.problem(source.complaint(name, EMPTY));
+            return None;
+        }
+        let (values, source) = self.find_all(name, flag, |texts| texts, parse)?;
+        if values.is_empty() {
+            self.notes.problem(source.complaint(name, EMPTY));
+            return None;
+        }
+        Some((values, source))
     }
 
     fn find_all<T>(

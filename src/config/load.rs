@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{Builder, EnvFilter, LevelFilter};
 
 use super::args::{FileArgs, LogArgs, LogFormat, RemoteArgs, ServeArgs};
 use super::environment::Environment;
@@ -14,7 +14,7 @@ use super::remotes;
 use super::report::Report;
 use super::server::Server;
 use super::toml_file::TomlFile;
-use super::values::{choice, parsed};
+use super::values::{choice, parsed, word};
 use super::{Config, RemoteConfig, Upstream};
 
 /// Everything that was found out.
@@ -39,6 +39,21 @@ pub struct Logging {
     pub format: LogFormat,
 }
 
+impl Logging {
+    /// The filter of events.
+    pub fn env_filter(&self) -> EnvFilter {
+        let default = LevelFilter::ERROR.into();
+        let filters = filters().with_default_directive(default);
+        filters.parse_lossy(&self.filter)
+    }
+}
+
+/// The value of a field in a filter is a text: some regular expressions take
+/// all memory.
+fn filters() -> Builder {
+    EnvFilter::builder().with_regex(false)
+}
+
 impl LogArgs {
     /// For commands without a configuration file.
     ///
@@ -53,10 +68,10 @@ impl LogArgs {
         }
     }
 
-    fn read(self, layers: &mut Layers<'_>) -> Logging {
+    pub(super) fn read(self, layers: &mut Layers<'_>) -> Logging {
         let found = layers.find("log", self.log, parsed::<String>);
         let (filter, source) = found.unwrap_or(("info".to_owned(), Source::default()));
-        let filter = match EnvFilter::try_new(&filter) {
+        let filter = match filters().parse(&filter) {
             Ok(_) => filter,
             Err(error) => {
                 let problem = format!("{}: {filter:?}: {error}", source.place());
@@ -67,7 +82,7 @@ impl LogArgs {
         layers.report.setting("log", filter.clone(), &source);
         let found = layers.find("log_format", self.log_format, choice);
         let (format, source) = found.unwrap_or((LogFormat::Text, Source::default()));
-        layers.report.setting("log_format", format.name(), &source);
+        layers.report.setting("log_format", word(format), &source);
         Logging { filter, format }
     }
 }
@@ -78,7 +93,7 @@ impl ServeArgs {
         let mut layers = Layers::new(environment);
         let incomplete = read_toml(&self.files, &mut layers);
         let logging = log.read(&mut layers);
-        let server = Server::read(self.server, &mut layers);
+        let server = Server::read(self.server, &self.remotes, &mut layers);
         let remotes = match &server.upstream {
             Some(Upstream::Emulator) => {
                 let remote = remotes::emulated(&self.remotes, &mut layers);

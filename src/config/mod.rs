@@ -16,6 +16,8 @@
 mod args;
 mod environment;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod layers;
 mod listen;
 mod load;
@@ -38,7 +40,7 @@ use std::time::Duration;
 use crate::checksum::Algorithms;
 use crate::clock::Clock;
 use crate::encoding::Mask;
-use crate::fichier::{ApiKey, Hosts, Limits, Password};
+use crate::fichier::{ApiKey, Hosts, Limits, Password, ShareId};
 use crate::transfer::{DownloadLimits, UploadLimits};
 
 pub use args::{
@@ -75,9 +77,8 @@ pub struct RemoteConfig {
     pub file_password: Option<Password>,
     /// Password of the shared folder.
     pub folder_password: Option<Password>,
-    /// What follows `/dir/` in the URL of a public folder, which then is all
-    /// that the remote shows.
-    pub shared_folder: Option<String>,
+    /// A public folder, which then is all that the remote shows.
+    pub shared_folder: Option<ShareId>,
     /// Read with CDN credits.
     pub cdn: bool,
     /// A word on it, for people.

@@ -36,10 +36,12 @@ pub(super) struct Source {
     place: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Highest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// A flag or variable, which says itself what the value is for.
-    Speaking,
+    // These two say themselves what the value is for.
+    Flag,
+    Variable,
     Toml,
     Conf,
     Other,
@@ -55,11 +57,11 @@ impl Source {
     }
 
     pub(super) fn flag(name: &str) -> Self {
-        Self::new(Kind::Speaking, format!("--{}", name.replace('_', "-")))
+        Self::new(Kind::Flag, format!("--{}", name.replace('_', "-")))
     }
 
     pub(super) fn variable(name: &str) -> Self {
-        Self::new(Kind::Speaking, name)
+        Self::new(Kind::Variable, name)
     }
 
     /// A section of `rclone.conf`.
@@ -101,6 +103,11 @@ impl Source {
         self.kind == Kind::Toml
     }
 
+    /// Whether what stands here overrides what stands there.
+    pub(super) fn is_above(&self, other: &Self) -> bool {
+        self.kind < other.kind
+    }
+
     /// For messages about the value.
     pub(super) fn place(&self) -> &str {
         self.place.as_deref().unwrap_or(&self.shown)
@@ -109,7 +116,7 @@ impl Source {
     /// A message about the value of a setting or option.
     pub(super) fn complaint(&self, name: &str, error: &str) -> String {
         match self.kind {
-            Kind::Speaking | Kind::Other => format!("{}: {error}", self.place()),
+            Kind::Flag | Kind::Variable | Kind::Other => format!("{}: {error}", self.place()),
             Kind::Toml | Kind::Conf => format!("{}: {name}: {error}", self.place()),
         }
     }

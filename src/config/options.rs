@@ -11,7 +11,7 @@ use super::notes::Source;
 use super::rclone::RcloneConf;
 use super::report::RemoteReport;
 use super::schema::{TYPE, variable};
-use super::values::{choice, parsed, switch};
+use super::values::{choice, parsed, switch, word};
 use super::{RemoteConfig, obscure};
 use crate::encoding::Mask;
 use crate::fichier::{ApiKey, Password, ShareId};
@@ -132,7 +132,7 @@ impl Options<'_, '_> {
 
         let standard = RemoteConfig::new(&self.remote.name, key?);
         let config = RemoteConfig {
-            shared_folder: shared_folder?.filter(|id| !id.is_empty()),
+            shared_folder: shared_folder?.flatten(),
             file_password: file_password?,
             folder_password: folder_password?,
             cdn: cdn?.unwrap_or(standard.cdn),
@@ -286,7 +286,8 @@ impl Options<'_, '_> {
             self.report.option("api_key", (), &Source::default());
             let name = &self.remote.name;
             let problem = format!(
-                "the remote {name} has no API key: give it one where it is defined, or with --api-key-file FILE,                  PLUTON_FICHIER_API_KEY or {}, or leave it out with --remote",
+                "the remote {name} has no API key: give it one where it is defined, or with \
+                 --api-key-file FILE, PLUTON_FICHIER_API_KEY or {}, or leave it out with --remote",
                 remote_variable(name, "api_key")
             );
             return Err(self.noted(problem));
@@ -310,7 +311,7 @@ impl Options<'_, '_> {
             None => self.layers.find(NAME, flag, choice),
         };
         let (format, source) = found.unwrap_or((PasswordFormat::Auto, Source::default()));
-        self.report.option(NAME, format.name(), &source);
+        self.report.option(NAME, word(format), &source);
         Ok(format)
     }
 
@@ -340,11 +341,12 @@ fn standard(option: &str) -> Value {
     }
 }
 
-fn folder_id(text: &str) -> Result<String, String> {
-    if !text.trim().is_empty() {
-        ShareId::new(text)?;
+/// An empty text stands for no folder.
+fn folder_id(text: &str) -> Result<Option<ShareId>, String> {
+    match text.trim() {
+        "" => Ok(None),
+        text => ShareId::new(text).map(Some),
     }
-    Ok(text.trim().to_owned())
 }
 
 /// What a password may mean, the likeliest first [rclone-compat §1.6].

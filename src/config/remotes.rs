@@ -49,7 +49,7 @@ fn has_backend_key(layers: &Layers<'_>) -> bool {
     names.any(|name| layers.environment.path(name).is_some())
 }
 
-/// The remotes that variables define, in capitals.
+/// The remotes that variables define, as those spell them.
 fn in_environment(layers: &Layers<'_>) -> Vec<String> {
     let environment = layers.environment;
     let names = environment.names().filter_map(|variable| {
@@ -144,10 +144,12 @@ fn known(sources: &Sources<'_>, layers: &mut Layers<'_>) -> Vec<Known> {
         }
     }
     for name in in_environment(layers) {
-        let known_in_file = known.iter().any(|known| upper(&known.name) == name);
+        // A remote has its variables in capitals, whatever its own case.
+        let is_known = |known: &Known| upper(&known.name) == upper(&name);
+        let is_known = known.iter().any(is_known);
         let name = name.to_lowercase();
         match check_name(&name) {
-            _ if known_in_file => {}
+            _ if is_known => {}
             Ok(()) => known.push(Known {
                 name,
                 any_case: true,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::notes::Source;
 use crate::checksum::Algorithms;
 use crate::encoding::Mask;
+use crate::fichier::ShareId;
 use crate::transfer::SpoolPolicy;
 
 /// Every setting and option.
@@ -136,6 +137,12 @@ impl From<Mask> for Value {
 impl From<SpoolPolicy> for Value {
     fn from(policy: SpoolPolicy) -> Self {
         policy.to_string().into()
+    }
+}
+
+impl From<ShareId> for Value {
+    fn from(id: ShareId) -> Self {
+        id.as_str().into()
     }
 }
 

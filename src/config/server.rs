@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::ServerArgs;
-use super::layers::Layers;
+use super::args::{RemoteArgs, ServerArgs};
+use super::layers::{Layers, Sourced};
 use super::notes::Source;
+use super::schema::variable;
 use super::values::{
     connections, group_files, number, parsed, segment_bytes, switch, transfers, whole,
 };
@@ -38,20 +39,17 @@ pub(super) struct Server {
 
 impl Server {
     /// Reads the settings. What is wrong is noted.
-    pub(super) fn read(args: ServerArgs, layers: &mut Layers<'_>) -> Self {
+    pub(super) fn read(args: ServerArgs, remotes: &RemoteArgs, layers: &mut Layers<'_>) -> Self {
         let insecure = layers.setting("insecure", args.insecure, switch, false);
         let grpc_listen = listen(args.grpc_listen, insecure, layers);
-        let emulator = layers.setting("emulator", args.emulator, switch, false);
-        let rate = layers.setting("calls_per_second", args.calls_per_second, number, MAX_RATE);
+        let real = (args.api_url.clone(), remotes.api_key_file.clone());
+        let emulator = emulator(args.emulator, real, layers);
+        let rate = rate(args.calls_per_second, layers);
         let upstream = match emulator {
             true => Some(Upstream::Emulator),
-            false => api(args.api_url, rate, layers).map(Upstream::Api),
+            false => api(args.api_url, &rate, layers).map(Upstream::Api),
         };
-        if !rate.is_finite() || !(0.0..=MAX_RATE).contains(&rate) {
-            layers.notes.problem(format!(
-                "--calls-per-second {rate}: 1Fichier allows at most {MAX_RATE}"
-            ));
-        }
+        let (rate, _) = rate;
         let state_dir = state_dir(args.state_dir, emulator, layers);
         let group_bytes = args.upload_group_bytes;
         let group_files_flag = args.upload_group_files;
@@ -154,17 +152,69 @@ fn listen(flag: Vec<Listen>, insecure: bool, layers: &mut Layers<'_>) -> Vec<Lis
     listen
 }
 
-fn api(flag: Option<String>, rate: f64, layers: &mut Layers<'_>) -> Option<Hosts> {
+/// Whether the account is the emulated one. What names a real one must stand
+/// lower, or one of the two would be overlooked.
+fn emulator(
+    flag: Option<bool>,
+    (url, key_file): (Option<String>, Option<PathBuf>),
+    layers: &mut Layers<'_>,
+) -> bool {
+    const NAME: &str = "emulator";
+    let found = layers.find(NAME, flag, switch);
+    let (emulator, source) = found.unwrap_or((false, Source::default()));
+    layers.report.setting(NAME, emulator, &source);
+    if emulator {
+        let url = layers.find("api_url", url, parsed::<String>);
+        let file = layers.find_path("api_key_file", key_file);
+        let places = [
+            url.map(|(_, place)| place),
+            file.map(|(_, place)| place),
+            layers
+                .variable(&variable("api_key"))
+                .map(|(_, place)| place),
+        ];
+        for real in places.into_iter().flatten() {
+            if !source.is_above(&real) {
+                layers.notes.problem(format!(
+                    "the account is the emulated one by {} and a real one by {}; keep one of them",
+                    source.place(),
+                    real.place()
+                ));
+            }
+        }
+    }
+    emulator
+}
+
+/// Calls a second.
+fn rate(flag: Option<f64>, layers: &mut Layers<'_>) -> Sourced<f64> {
+    const NAME: &str = "calls_per_second";
+    let found = layers.find(NAME, flag, number);
+    let (rate, source) = found.unwrap_or((MAX_RATE, Source::default()));
+    layers.report.setting(NAME, rate, &source);
+    if !rate.is_finite() || !(0.0..=MAX_RATE).contains(&rate) {
+        let problem =
+            format!("{rate} is no rate from 0 to {MAX_RATE}, the most that 1Fichier allows");
+        layers.notes.problem(source.complaint(NAME, &problem));
+    }
+    (rate, source)
+}
+
+fn api(
+    flag: Option<String>,
+    (rate, stated): &Sourced<f64>,
+    layers: &mut Layers<'_>,
+) -> Option<Hosts> {
     const NAME: &str = "api_url";
     let found = layers.find(NAME, flag, parsed::<String>);
     let (url, source) = found.unwrap_or_else(|| (API_URL.to_owned(), Source::default()));
     layers.report.setting(NAME, url.clone(), &source);
     match Hosts::new(&url) {
         Ok(hosts) => {
-            if rate == 0.0 && !hosts.is_loopback() {
-                layers.notes.problem(
-                    "--calls-per-second 0 is for emulators only: 1Fichier would lock the account",
-                );
+            if *rate == 0.0 && !hosts.is_loopback() {
+                let problem = "0 is for emulators only: 1Fichier would lock the account";
+                let problem = stated.complaint("calls_per_second", problem);
+                layers.notes.problem(problem);
             }
             Some(hosts)
         }

@@ -52,7 +52,7 @@ impl TomlFile {
         Some(file)
     }
 
-    fn parse(path: &Path, text: &str, notes: &mut Notes) -> Option<Self> {
+    pub(super) fn parse(path: &Path, text: &str, notes: &mut Notes) -> Option<Self> {
         let reader = Reader { path, text };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors.iter().take(MAX_ERRORS) {

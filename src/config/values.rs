@@ -67,6 +67,12 @@ pub(super) fn choice<T: ValueEnum>(text: &str) -> Result<T, String> {
     })
 }
 
+/// The word of a choice.
+pub(super) fn word<T: ValueEnum>(choice: T) -> String {
+    let value = choice.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 /// Any type that reads itself.
 pub(super) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())

@@ -31,6 +31,8 @@ mod end;
 mod fault;
 mod files;
 mod folders;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod json;
 mod limits;

@@ -146,9 +146,11 @@ impl Mask {
 
     /// A name in the form of this mask to the raw name [rclone-compat §2.2].
     ///
-    /// Any byte string is accepted, also one that [`Mask::encode`] never produces. One kind of name
-    /// does not survive encoding and decoding: a quote `‛` followed by a final character that a
-    /// `Right…` flag replaces, such as `x‛` and a space. rclone is the same.
+    /// Any byte string is accepted, also one that [`Mask::encode`] never produces. Two kinds of name
+    /// do not survive encoding and decoding: a quote `‛` followed by a final character that a
+    /// `Right…` flag replaces, such as `x‛` and a space; and, with [`Mask::DOT`], `.．` if a period
+    /// is replaced at the beginning alone, or `．.` if it is at the end alone: they become `．．`,
+    /// which is `..`. rclone is the same.
     #[must_use]
     pub fn decode(self, stored: &[u8]) -> Vec<u8> {
         tables::decode(self, stored).into_owned()

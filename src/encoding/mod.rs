@@ -102,13 +102,14 @@ impl NameCodec {
 
     /// The path segment that shows a stored name.
     ///
-    /// Always exactly one segment: not empty, not `.` or `..`, without `/`. Stored names that are
-    /// none of these, which 1Fichier itself may hold, appear as follows for every mask:
+    /// Always exactly one segment: not empty, not `.` or `..`, without `/` and NUL. Stored names
+    /// that are none of these, which 1Fichier itself may hold, appear as follows for every mask:
     ///
     /// | stored | segment |
     /// | --- | --- |
     /// | `.`, `..` | `．`, `．．` (U+FF0E), as [`Mask::WIRE`] encodes them |
     /// | `a/b` | `a／b` (U+FF0F), likewise |
+    /// | `a`, NUL, `b` | `a␀b` (U+2400), likewise |
     /// | empty | [`EMPTY_NAME_SEGMENT`] |
     ///
     /// These apply to the decoded name as well: with the default mask stored `a‛2Fb` means `a/b`.
@@ -122,7 +123,7 @@ impl NameCodec {
                 "." => "．".to_owned(),
                 ".." => "．．".to_owned(),
                 EMPTY_NAME_SEGMENT => EMPTY_NAME_LOOKALIKE.to_owned(),
-                _ => stored.replace('/', "／"),
+                _ => stored.replace('/', "／").replace('\0', "␀"),
             };
         }
         match convert(stored, self.mask, Mask::WIRE) {

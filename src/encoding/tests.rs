@@ -64,8 +64,18 @@ fn segment_of(standard: &[u8]) -> String {
 
 /// The names that rclone's algorithm does not return after encoding and decoding: the last
 /// character is one that a `Right…` flag replaces, and a literal quote precedes it
-/// [rclone-compat §2.2]. For [`Mask::FICHIER`] that last character is the space.
+/// [rclone-compat §2.2]. For [`Mask::FICHIER`] that last character is the space. And the names
+/// that become the encoded `..`.
 fn misread(mask: Mask, raw: &[u8]) -> bool {
+    let ends = [Mask::LEFT_PERIOD, Mask::RIGHT_PERIOD].map(|flag| mask.contains(flag));
+    let dots = match ends {
+        [true, false] => ".．",
+        [false, true] => "．.",
+        _ => "",
+    };
+    if mask.contains(Mask::DOT) && !raw.is_empty() && raw == dots.as_bytes() {
+        return true;
+    }
     let mut last = Vec::new();
     if mask.contains(Mask::RIGHT_SPACE) {
         last.push(b' ');
@@ -77,6 +87,26 @@ fn misread(mask: Mask, raw: &[u8]) -> bool {
         last.extend(b"\r\n\t\x0B");
     }
     matches!(raw, [name @ .., c] if last.contains(c) && name.ends_with("‛".as_bytes()))
+}
+
+#[test]
+fn a_period_beside_an_encoded_one_is_misread() {
+    let left = Mask::LEFT_PERIOD | Mask::DOT;
+    let right = Mask::RIGHT_PERIOD | Mask::DOT;
+    for (mask, raw) in [(left, ".．"), (right, "．.")] {
+        assert!(misread(mask, raw.as_bytes()));
+        let encoded = mask.encode(raw.as_bytes());
+        assert_eq!(encoded, "．．".as_bytes());
+        assert_eq!(mask.decode(&encoded), b"..");
+    }
+    // With both flags, or the other one, they survive.
+    for mask in [left | right, left, right] {
+        for raw in [".．", "．.", ".", "..", "．", "．．"] {
+            let decoded = mask.decode(&mask.encode(raw.as_bytes()));
+            let survives = !misread(mask, raw.as_bytes());
+            assert_eq!(decoded == raw.as_bytes(), survives, "{raw} {mask}");
+        }
+    }
 }
 
 #[test]
@@ -286,6 +316,7 @@ fn every_stored_name_is_one_segment() {
         assert_eq!(codec.to_segment(".."), "．．");
         assert_eq!(codec.to_segment("a/b"), "a／b");
         assert_eq!(codec.to_segment("/"), "／");
+        assert_eq!(codec.to_segment("a\0b"), "a␀b");
         // A name that only reads like the empty one.
         let quoted = codec.to_segment(EMPTY_NAME_SEGMENT);
         assert_eq!(quoted, "‛‛∅");

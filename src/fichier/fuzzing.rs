@@ -1,16 +1,23 @@
-//! What the fuzz targets reach: how answers of 1Fichier are read, with what
-//! must hold whatever they are.
+//! What the fuzz targets reach: how answers of 1Fichier are read and uploads
+//! are written, with what must hold whatever they are.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, stream};
+use http_body_util::BodyExt;
+
+use super::body::{Content, MultipartBody, Part, content_type};
 use super::lenient::parse;
 use super::model::canonical_url;
-use super::model::{RawBatch, RawInfo, RawListing, RawMkdir, RawReport, RawToken, RawUploadServer};
-use super::upload::refusal_in;
+use super::model::{RawBatch, RawInfo, RawListing, RawMkdir, RawToken, RawUploadServer};
+use super::upload::{Report, read_outcome, read_report};
 use super::user::RawUser;
 use super::{Error, Hosts, ROOT, ShareId, UserInfo, accept, page_text, shared, shown, time};
 
 const ENDPOINT: &str = "fuzz";
 
-/// An answer of `/v1` or `end.pl`.
+/// An answer of `/v1`.
 pub fn answer(status: u16, body: &[u8]) {
     if let Err(error) = accept(ENDPOINT, status, body) {
         // Whatever 1Fichier says, a client gets a reason and a text.
@@ -35,13 +42,13 @@ pub fn answer(status: u16, body: &[u8]) {
         }));
     }
     if let Ok(raw) = parse::<RawBatch>(ENDPOINT, body) {
-        let _ = raw.renamed(&sent[0]);
+        let _ = raw.check_moved(&sent);
+    }
+    if let Ok(raw) = parse::<RawBatch>(ENDPOINT, body) {
+        let _ = raw.check_copied(&sent);
     }
     if let Ok(raw) = parse::<RawUser>(ENDPOINT, body) {
         let _ = UserInfo::from(raw);
-    }
-    if let Ok(raw) = parse::<RawReport>(ENDPOINT, body) {
-        let _ = raw.stored();
     }
     let _: Result<RawInfo, Error> = parse(ENDPOINT, body);
     let _: Result<RawMkdir, Error> = parse(ENDPOINT, body);
@@ -62,10 +69,53 @@ pub fn shared_folder(status: u16, body: &[u8]) {
     }
 }
 
-/// A page for people, as upload nodes and the website answer.
-pub fn page(body: &[u8]) {
+/// The answer of an upload node: to an upload, or to the question what became
+/// of it.
+pub fn upload(status: u16, body: &[u8]) {
     assert!(page_text(body).chars().count() <= 200);
-    let _ = refusal_in(body);
+    let Ok(status) = reqwest::StatusCode::from_u16(status) else {
+        return;
+    };
+    if let Err(error) = read_outcome(status, body) {
+        assert!(!crate::error::Error::from(error).message().is_empty());
+    }
+    match read_report(status, body) {
+        Ok(Report::Stored(files)) => {
+            assert!(status.is_success());
+            for file in files {
+                assert!(!file.url.contains(['&', '#']), "{}", shown(&file.url));
+                assert_eq!(file.whirlpool, file.whirlpool.to_ascii_lowercase());
+            }
+        }
+        Ok(Report::NotReady) => {}
+        Err(error) => assert!(!crate::error::Error::from(error).message().is_empty()),
+    }
+}
+
+/// What is sent to a node for files of these names and contents: the
+/// `Content-Type` and the body, of the length that was announced.
+pub fn multipart(boundary: &str, folder: i64, files: &[(String, Vec<u8>)]) -> (String, Vec<u8>) {
+    let part = |(name, content): &(String, Vec<u8>)| {
+        let content = Bytes::from(content.clone());
+        let size = content.len() as u64;
+        let open = move || stream::iter([Ok(content)]).boxed();
+        Part {
+            name: name.clone(),
+            content: Content {
+                size,
+                open: Box::new(open),
+            },
+        }
+    };
+    let parts = files.iter().map(part).collect();
+    let body = MultipartBody::new(boundary, folder, parts, None, Arc::default());
+    let length = body.length();
+    let sent = match body.collect().now_or_never() {
+        Some(Ok(sent)) => sent.to_bytes().to_vec(),
+        _ => unreachable!("a body of what is in memory waits for nothing"),
+    };
+    assert_eq!(sent.len() as u64, length);
+    (content_type(boundary), sent)
 }
 
 /// What an answer names as host, redirect or link: nothing but 1Fichier's own

@@ -119,14 +119,7 @@ impl Client {
         let page = read_limited(ENDPOINT, response, MAX_PAGE);
         let page = tokio::time::timeout(PAGE_TIMEOUT, page).await;
         let page = page.ok().and_then(Result::ok).unwrap_or_default();
-        if status == StatusCode::OK {
-            // Some nodes answer 200 instead of the redirect; a refusal is 200 too.
-            return match refusal_in(&page) {
-                Some(text) => Err(refused(&text)),
-                None => Ok(self.emission_of(node)),
-            };
-        }
-        Err(Error::refusal(ENDPOINT, status.as_u16(), &page_text(&page)))
+        read_outcome(status, &page).map(|()| self.emission_of(node))
     }
 
     /// Where to ask about an upload whose answer was lost.
@@ -154,16 +147,20 @@ impl Client {
             .map_err(|error| Error::transport(REPORT, error))?;
         let status = response.status();
         let body = read_limited(REPORT, response, MAX_REPORT).await?;
-        if status.is_server_error() {
-            return Err(Error::refusal(REPORT, status.as_u16(), &page_text(&body)));
+        read_report(status, &body)
+    }
+}
+
+pub(super) fn read_report(status: StatusCode, body: &[u8]) -> Result<Report, Error> {
+    if status.is_server_error() {
+        return Err(Error::refusal(REPORT, status.as_u16(), &page_text(body)));
+    }
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') if status.is_success() => {
+            let raw: RawReport = lenient::parse(REPORT, body)?;
+            Ok(Report::Stored(raw.stored()))
         }
-        match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            Some(b'{') if status.is_success() => {
-                let raw: RawReport = lenient::parse(REPORT, &body)?;
-                Ok(Report::Stored(raw.stored()))
-            }
-            _ => Ok(Report::NotReady),
-        }
+        _ => Ok(Report::NotReady),
     }
 }
 
@@ -214,9 +211,21 @@ async fn stalled(sent: &AtomicU64, complete: u64) -> Error {
     }
 }
 
+/// What a node says that does not redirect.
+pub(super) fn read_outcome(status: StatusCode, page: &[u8]) -> Result<(), Error> {
+    if status != StatusCode::OK {
+        return Err(Error::refusal(ENDPOINT, status.as_u16(), &page_text(page)));
+    }
+    // Some nodes answer 200 instead of the redirect; a refusal is 200 too.
+    match refusal_in(page) {
+        Some(text) => Err(refused(&text)),
+        None => Ok(()),
+    }
+}
+
 /// The reason on a refusal page: the first `<div class="bloc2">` that is not
 /// empty ([API §4.4]).
-pub(super) fn refusal_in(page: &[u8]) -> Option<String> {
+fn refusal_in(page: &[u8]) -> Option<String> {
     let page = String::from_utf8_lossy(page);
     let mut rest = &*page;
     while let Some(at) = rest.find("class=\"bloc2\"") {

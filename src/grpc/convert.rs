@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::backend::{
     self, ByteRange, Check, CheckState, DedupeMode, Entry, EntryKind, MAX_DELETE_TARGETS,
-    MAX_DEPTH, MAX_NAME_BYTES, MAX_PAGE, MAX_RANGES, Resolved, WriteMode,
+    MAX_DEPTH, MAX_NAME_BYTES, MAX_PAGE, MAX_RANGES, RelocateOptions, Resolved, WriteMode,
 };
 use crate::error::{Error, Result};
 use crate::fichier::MAX_FILE_BYTES;
@@ -133,6 +133,19 @@ pub(super) fn write_mode(value: i32) -> Result<WriteMode> {
             format_args!("{value} is no mode that this server knows"),
         )),
     }
+}
+
+/// Of Copy and Move alike.
+pub(super) fn relocate_options(
+    write_mode: i32,
+    if_match_etag: String,
+    request_id: String,
+) -> Result<RelocateOptions> {
+    Ok(RelocateOptions {
+        mode: self::write_mode(write_mode)?,
+        if_match: none_if_empty(if_match_etag),
+        request_id: none_if_empty(request_id),
+    })
 }
 
 pub(super) fn dedupe_mode(value: i32) -> Result<DedupeMode> {

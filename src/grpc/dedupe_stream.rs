@@ -5,10 +5,9 @@ use tonic::Status;
 
 use super::convert;
 use super::deadline::within;
-use super::status::failure;
 use crate::backend::{Dedupe, Group, Remote};
 use crate::fichier::Scope;
-use crate::proto::{DedupeResponse, PathFailure};
+use crate::proto::DedupeResponse;
 
 /// The groups of a walk, as they are resolved.
 pub(super) fn messages(
@@ -23,15 +22,15 @@ pub(super) fn messages(
 }
 
 fn response(group: Group) -> DedupeResponse {
-    let path_failure = |(path, error): (crate::backend::RemotePath, _)| PathFailure {
-        path: path.to_string(),
-        failure: Some(failure(&error)),
-    };
     DedupeResponse {
         path: group.path.to_string(),
         entries: group.entries.into_iter().map(convert::entry).collect(),
         kept_id: group.kept,
-        failures: group.failures.into_iter().map(path_failure).collect(),
+        failures: group
+            .failures
+            .into_iter()
+            .map(convert::path_failure)
+            .collect(),
         remaining: group.remaining.into_iter().map(convert::entry).collect(),
     }
 }

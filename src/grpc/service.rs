@@ -10,7 +10,7 @@ use super::status::{failure, status};
 use super::{activity, convert, dedupe_stream, get_stream, list_stream, purge_stream, put_stream};
 use crate::backend::{
     self, DedupeOptions, LinkOptions, ListOptions, MAX_DELETE_TARGETS, PurgeOptions, ReadOptions,
-    RelocateOptions, Remote, RemotePath, Remotes,
+    Remote, RemotePath, Remotes,
 };
 use crate::error::Error;
 use crate::fichier::{Password, Priority};
@@ -289,11 +289,8 @@ impl StorageBackend for StorageService {
             path(&request.source_path)?,
             path(&request.destination_path)?,
         );
-        let options = RelocateOptions {
-            mode: convert::write_mode(request.write_mode).map_err(invalid)?,
-            if_match: convert::none_if_empty(request.if_match_etag),
-            request_id: convert::none_if_empty(request.request_id),
-        };
+        let (etag, id) = (request.if_match_etag, request.request_id);
+        let options = convert::relocate_options(request.write_mode, etag, id).map_err(invalid)?;
         let copied = within(
             scope,
             remote,
@@ -314,11 +311,8 @@ impl StorageBackend for StorageService {
             path(&request.source_path)?,
             path(&request.destination_path)?,
         );
-        let options = RelocateOptions {
-            mode: convert::write_mode(request.write_mode).map_err(invalid)?,
-            if_match: convert::none_if_empty(request.if_match_etag),
-            request_id: convert::none_if_empty(request.request_id),
-        };
+        let (etag, id) = (request.if_match_etag, request.request_id);
+        let options = convert::relocate_options(request.write_mode, etag, id).map_err(invalid)?;
         let moved = within(
             scope,
             remote,

@@ -264,15 +264,8 @@ fn open_remotes(
                 login
             }
         };
-        let folder = remote.shared_folder.as_deref();
-        let folder = folder.filter(|folder| !folder.trim().is_empty());
-        let share = folder.map(|folder| {
-            let id = ShareId::new(folder).map_err(|error| {
-                format!("shared_folder of the remote {:?}: {error}", remote.name)
-            })?;
-            Ok::<_, String>((id, remote.folder_password.clone()))
-        });
-        let tree = (key, share.transpose()?);
+        let share = remote.shared_folder.clone();
+        let tree = (key, share.map(|id| (id, remote.folder_password.clone())));
         let account = match accounts.get(&tree) {
             Some(account) => Arc::clone(account),
             None => {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use pluton_fichier::config::{Config, RemoteConfig};
 use pluton_fichier::emulator::{AccountOptions, Acl, FaultKind, Options, Request};
-use pluton_fichier::fichier::{ApiKey, Password};
+use pluton_fichier::fichier::{ApiKey, Password, ShareId};
 use pluton_fichier::proto::*;
-use pluton_fichier::server::Server;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -24,7 +23,7 @@ fn password(candidates: &[&str]) -> Option<Password> {
 
 fn shared(name: &str, key: Option<ApiKey>, folder: &str) -> RemoteConfig {
     RemoteConfig {
-        shared_folder: Some(folder.to_owned()),
+        shared_folder: ShareId::new(folder).ok(),
         ..RemoteConfig::new(name, key)
     }
 }
@@ -422,7 +421,7 @@ async fn what_one_password_shows_another_does_not() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_share_says_so_whatever_is_asked() {
     let (world, _) = sharing(None, Options::default(), |config, _| {
-        config.remotes[1].shared_folder = Some("Unknown1".into());
+        config.remotes[1].shared_folder = ShareId::new("Unknown1").ok();
     })
     .await;
     let on = world.on("public");
@@ -438,25 +437,6 @@ async fn an_unknown_share_says_so_whatever_is_asked() {
         world.control.calls().get("dir"),
         1,
         "and is not asked again"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn ids_come_as_urls_too_and_others_are_refused_at_the_start() {
-    let (mut world, folder) = sharing(None, Options::default(), |config, share| {
-        let url = format!("https://1fichier.com/dir/{share}");
-        config.remotes[1].shared_folder = Some(url);
-    })
-    .await;
-    world.control.add_file(folder, "file", b"x");
-    assert_eq!(world.on("public").names().await, ["file"]);
-    world.server.take().unwrap().stop().await;
-    let mut config = world.config.clone();
-    config.remotes[1].shared_folder = Some("https://evil.example/dir/x".into());
-    let error = Server::start(config).await.unwrap_err();
-    assert!(
-        error.contains("\"public\"") && error.contains("/dir/"),
-        "{error}"
     );
 }
 
@@ -829,7 +809,7 @@ async fn the_connection_is_tested_as_far_as_it_matters() {
     assert_eq!(checks, [Passed, Failed, Skipped, Passed, Skipped]);
 
     let (world, _) = sharing(None, Options::default(), |config, _| {
-        config.remotes[1].shared_folder = Some("Unknown1".into());
+        config.remotes[1].shared_folder = ShareId::new("Unknown1").ok();
     })
     .await;
     let checks = states(checked(&world, "public").await);

@@ -304,13 +304,28 @@ async fn link_prints_the_url_and_takes_passwords_from_files() {
     assert_eq!(empty.exit, Exit::Usage);
     let missing = ["link", "a", "--password-file", "/nonexistent"];
     assert_eq!(client.run(&missing).await.exit, Exit::Usage);
+    // The first line of a file that is not cut.
+    let longest = [b"first\n".as_slice(), &[b'x'; 4_090]].concat();
+    assert_eq!(run(&server, &words, &longest).await.exit, Exit::Ok);
+    let longer = [&longest[..], b"x"].concat();
+    for (content, word) in [
+        (&longer[..], "- has more than 4096 bytes"),
+        (b"pass\xff\n", "- is not a text in UTF-8"),
+    ] {
+        let refused = run(&server, &words, content).await;
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.err.contains(word), "{}", refused.err);
+    }
     let state = client.fake.state();
     let passwords: Vec<_> = state
         .links
         .iter()
         .map(|link| link.password.as_str())
         .collect();
-    assert_eq!(passwords, ["", "", "", "", "a good one ", "from stdin"]);
+    assert_eq!(
+        passwords,
+        ["", "", "", "", "a good one ", "from stdin", "first"]
+    );
 }
 
 #[tokio::test]
@@ -349,9 +364,9 @@ async fn dedupe_tells_what_becomes_of_each_entry() {
             ..DedupeResponse::default()
         },
     ];
-    let words = ["dedupe", "/x/", "-r", "--mode", "rename", "--dry-run"];
+    let words = ["dedupe", "/x/", "-R", "--mode", "rename", "--dry-run"];
     let told = client.run(&words).await;
-    assert_eq!(told.exit, Exit::Other);
+    assert_eq!(told.exit, Exit::Permission);
     assert_eq!(
         told.out,
         "f\n     5 B  -  1  stays\n     5 B  -  2  renamed to f-1\n     5 B  -  3  removed\n\

@@ -46,6 +46,31 @@ fn the_command_line_is_consistent() {
 }
 
 #[test]
+fn recursive_has_two_letters() {
+    for word in ["-r", "-R", "--recursive"] {
+        let ls = parse(&["ls", word]).unwrap();
+        assert!(
+            matches!(ls, ClientCommand::Ls(args) if args.recursive),
+            "{word}"
+        );
+        let dedupe = parse(&["dedupe", word]).unwrap();
+        assert!(
+            matches!(dedupe, ClientCommand::Dedupe(args) if args.recursive),
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn failures_that_agree_have_their_own_code() {
+    use Exit::{NotFound, Ok, Other, Permission};
+    assert_eq!(Exit::of_all(&[]), Ok);
+    assert_eq!(Exit::of_all(&[NotFound]), NotFound);
+    assert_eq!(Exit::of_all(&[NotFound, NotFound]), NotFound);
+    assert_eq!(Exit::of_all(&[NotFound, NotFound, Permission]), Other);
+}
+
+#[test]
 fn ranges() {
     let range = |offset, length| Ok(Range { offset, length });
     assert_eq!("5".parse(), range(5, None));

@@ -103,21 +103,39 @@ impl RcloneConf {
                 })?
             }
         };
-        let text = String::from_utf8_lossy(&file);
-        let ini = Ini::parse(&text).map_err(|error| {
-            format!(
-                "{shown}:{}: rclone cannot read this line: {}",
-                error.line, error.problem
-            )
-        })?;
-        if plain && ini.holds_any(SECRETS) {
+        let conf = Self::parse(path, &file)?;
+        if plain && conf.ini.holds_any(SECRETS) {
             files::warn_if_readable(path, notes);
         }
-        Ok(Some(Self {
-            path: path.clone(),
+        Ok(Some(conf))
+    }
+
+    /// A file that is not encrypted, or not any more.
+    fn parse(path: &Path, file: &[u8]) -> Result<Self, String> {
+        let text = String::from_utf8_lossy(file);
+        let ini = Ini::parse(&text).map_err(|error| {
+            format!(
+                "{}:{}: rclone cannot read this line: {}",
+                path.display(),
+                error.line,
+                error.problem
+            )
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
             ini,
             damaged: matches!(text, std::borrow::Cow::Owned(_)),
-        }))
+        })
+    }
+
+    /// For the fuzz target: a file that stands nowhere.
+    #[cfg(fuzzing)]
+    pub(super) fn of_bytes(file: &[u8], password: &str) -> Option<Self> {
+        let opened = match Sealed::detect(file).ok()? {
+            Some(sealed) => sealed.open(password).ok()?,
+            None => file.to_vec(),
+        };
+        Self::parse(Path::new("rclone.conf"), &opened).ok()
     }
 
     pub(super) fn sections(&self) -> impl Iterator<Item = &str> {

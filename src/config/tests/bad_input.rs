@@ -16,9 +16,18 @@ fn keyed() -> Place {
 async fn flags() {
     for (args, word) in [
         (&["--grpc-listen", "0.0.0.0:1"][..], "--insecure"),
-        (&["--calls-per-second", "4"], "at most 3"),
-        (&["--calls-per-second", "NaN"], "at most 3"),
-        (&["--calls-per-second", "0"], "emulators only"),
+        (
+            &["--calls-per-second", "4"],
+            "--calls-per-second: 4 is no rate from 0 to 3, the most that 1Fichier allows",
+        ),
+        (
+            &["--calls-per-second", "NaN"],
+            "--calls-per-second: NaN is no rate",
+        ),
+        (
+            &["--calls-per-second", "0"],
+            "--calls-per-second: 0 is for emulators only",
+        ),
         (&["--api-url", "http://192.0.2.1/v1"], "unencrypted"),
         (
             &["--api-url", "nonsense"],
@@ -69,14 +78,6 @@ fn flags_that_clap_refuses() {
         (&["--uploads", "31"], "from 1 to 30"),
         (&["--record-hashes", "sha256,crc"], "none of whirlpool"),
         (&["--password-format", "x"], "auto, plain, obscured"),
-        (
-            &["--emulator", "--api-url", "http://127.0.0.1/v1"],
-            "cannot be used with",
-        ),
-        (
-            &["--emulator", "--api-key-file", "x"],
-            "cannot be used with",
-        ),
     ] {
         let parsed = Cli::try_parse_from([&["x"], args].concat());
         let error = parsed.err().unwrap().to_string();
@@ -111,6 +112,26 @@ async fn variables() {
             "PLUTON_FICHIER_CALLS_PER_SECOND",
             "x",
             "PLUTON_FICHIER_CALLS_PER_SECOND: \"x\" is not a number",
+        ),
+        (
+            "PLUTON_FICHIER_CALLS_PER_SECOND",
+            "3.5",
+            "PLUTON_FICHIER_CALLS_PER_SECOND: 3.5 is no rate from 0 to 3, the most that 1Fichier allows",
+        ),
+        (
+            "PLUTON_FICHIER_CALLS_PER_SECOND",
+            "0",
+            "PLUTON_FICHIER_CALLS_PER_SECOND: 0 is for emulators only: 1Fichier would lock the account",
+        ),
+        (
+            "PLUTON_FICHIER_GRPC_LISTEN",
+            "",
+            "PLUTON_FICHIER_GRPC_LISTEN: the list is empty",
+        ),
+        (
+            "PLUTON_FICHIER_REMOTE",
+            "",
+            "PLUTON_FICHIER_REMOTE: the list is empty",
         ),
         (
             "RCLONE_FICHIER_CDN",
@@ -210,6 +231,19 @@ async fn toml_files() {
         (
             "grpc_listen = \"x\"",
             "1: grpc_listen: not an ADDRESS:PORT like 127.0.0.1:50051, and not unix:/path",
+        ),
+        ("\ngrpc_listen = []", "2: grpc_listen: the list is empty"),
+        (
+            "remote = []\n[remotes.a]\napi_key = \"SECRET\"",
+            "1: remote: the list is empty",
+        ),
+        (
+            "\ncalls_per_second = -1",
+            "2: calls_per_second: -1 is no rate from 0 to 3",
+        ),
+        (
+            "calls_per_second = 0.0\n[remotes.a]\napi_key = \"SECRET\"",
+            "1: calls_per_second: 0 is for emulators only",
         ),
         (
             "remotes = 3",

@@ -128,6 +128,10 @@ fn key(text: &str) -> Option<ApiKey> {
     Some(ApiKey::new(text).unwrap())
 }
 
+fn share(id: &str) -> Option<ShareId> {
+    Some(ShareId::new(id).unwrap())
+}
+
 fn vector(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/vectors")

@@ -128,7 +128,7 @@ async fn precedence_of_an_option() {
 async fn every_option_from_every_place() {
     let expected = |remote: &RemoteConfig| {
         assert_eq!(remote.key, key("K"));
-        assert_eq!(remote.shared_folder.as_deref(), Some("abc"));
+        assert_eq!(remote.shared_folder, share("abc"));
         assert_eq!(
             remote.file_password,
             Some(Password::new(["file pw".to_owned()]))
@@ -200,6 +200,15 @@ async fn every_option_from_every_place() {
         ])
         .await;
     expected(&flags.remotes[0]);
+}
+
+#[tokio::test]
+async fn a_shared_folder_may_be_given_by_its_url() {
+    for text in [" abc ", "https://1fichier.com/dir/abc"] {
+        let place = place().set("RCLONE_FICHIER_SHARED_FOLDER", text);
+        let config = place.config(&["--rclone-config", "~/rclone.conf"]).await;
+        assert_eq!(config.remotes[0].shared_folder, share("abc"), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -170,7 +170,7 @@ async fn an_encrypted_file() {
     );
     assert_eq!(other.name, "Other Remote.2");
     assert_eq!(other.key, key("another=key:with;chars#x"));
-    assert_eq!(other.shared_folder.as_deref(), Some("abcDEF12"));
+    assert_eq!(other.shared_folder, share("abcDEF12"));
     assert_eq!(other.file_password, None);
 
     // The plain file says the same.

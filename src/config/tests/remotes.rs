@@ -39,6 +39,17 @@ async fn variables_alone_define_one() {
         .set("RCLONE_CONFIG_MY-R_API_KEY", "D");
     assert_eq!(place.names(&[]).await, ["envr", "my-r"]);
     assert_eq!(place.names(&["--remote", "EnvR"]).await, ["EnvR"]);
+    // Their case does not matter.
+    let place = Place::new()
+        .set("RCLONE_CONFIG_A_TYPE", "fichier")
+        .set("RCLONE_CONFIG_a_TYPE", "fichier")
+        .set("RCLONE_CONFIG_A_API_KEY", "A")
+        .file("conf", CONF);
+    assert_eq!(place.names(&["--rclone-config", ""]).await, ["a"]);
+    assert_eq!(
+        place.names(&["--rclone-config", "~/conf"]).await,
+        ["b", "a"]
+    );
     // They may also change the type of one that a file defines.
     let place = Place::new()
         .file("conf", CONF)
@@ -311,4 +322,65 @@ async fn the_emulated_account_is_one_remote_with_the_options_of_flags() {
         place.problem(&["--emulator", "--remote", "a"]).await,
         "no remote is called \"a\": with --emulator there is fichier alone"
     );
+}
+
+#[tokio::test]
+async fn an_emulated_and_a_real_account_contradict_each_other() {
+    const URL: &str = "http://127.0.0.1:9/v1";
+    let both = |one: &str, other: &str| {
+        format!(
+            "the account is the emulated one by {one} and a real one by {other}; keep one of them"
+        )
+    };
+    let file = || Place::new().file("k", "K");
+    let by_flag = ["--emulator", "--api-url", URL];
+    assert_eq!(
+        file().problem(&by_flag).await,
+        both("--emulator", "--api-url")
+    );
+    let by_flag = ["--emulator", "--api-key-file", "~/k"];
+    assert_eq!(
+        file().problem(&by_flag).await,
+        both("--emulator", "--api-key-file")
+    );
+
+    let variable = || file().set("PLUTON_FICHIER_EMULATOR", "1");
+    let flags = ["--api-url", URL, "--api-key-file", "~/k"];
+    assert_eq!(
+        variable().problems(&flags).await,
+        ["--api-url", "--api-key-file"].map(|flag| both("PLUTON_FICHIER_EMULATOR", flag))
+    );
+    for name in [
+        "PLUTON_FICHIER_API_URL",
+        "PLUTON_FICHIER_API_KEY",
+        "PLUTON_FICHIER_API_KEY_FILE",
+    ] {
+        let place = variable().set(name, URL);
+        assert_eq!(
+            place.problem(&[]).await,
+            both("PLUTON_FICHIER_EMULATOR", name)
+        );
+        // A flag is above them.
+        let config = place.config(&["--emulator"]).await;
+        assert!(matches!(config.upstream, Upstream::Emulator));
+    }
+
+    let toml = file().file("toml", format!("emulator = true\napi_url = {URL:?}"));
+    let args = ["--config", "~/toml"];
+    assert_eq!(toml.problem(&args).await, both("~/toml:1", "~/toml:2"));
+    let config = toml.config(&["--config", "~/toml", "--emulator"]).await;
+    assert!(matches!(config.upstream, Upstream::Emulator));
+
+    for place in [variable(), toml] {
+        let args = [
+            "--emulator=false",
+            "--api-url",
+            URL,
+            "--api-key-file",
+            "~/k",
+        ];
+        let config = place.config(&args).await;
+        assert!(matches!(config.upstream, Upstream::Api(hosts) if hosts.is_loopback()));
+        assert_eq!(config.remotes[0].key, key("K"));
+    }
 }

@@ -133,6 +133,16 @@ async fn the_same_settings_from_flags_variables_and_a_file() {
 }
 
 #[tokio::test]
+async fn the_value_of_a_field_in_a_filter_is_a_text() {
+    let filter = "off,a[b{c=(}]=trace";
+    let loaded = keyed().load(&["--log", filter]).await;
+    assert!(loaded.config.is_ok(), "{:?}", loaded.config);
+    assert_eq!(loaded.logging.filter, filter);
+    let used = loaded.logging.env_filter().to_string();
+    assert!(used.contains("c=("), "{used}");
+}
+
+#[tokio::test]
 async fn a_comma_in_an_element_of_a_list_is_part_of_it() {
     let place = keyed().file("toml", "grpc_listen = [\"unix:/a,b\"]");
     let config = place.config(&["--config", "~/toml"]).await;
