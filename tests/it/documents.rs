@@ -13,6 +13,35 @@ fn sources(directory: &Path, text: &mut String) {
     }
 }
 
+/// Every constant, flag and file that the page of limits names.
+#[test]
+fn limits_are_where_the_page_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = String::new();
+    sources(&root.join("src"), &mut all);
+    let page = std::fs::read_to_string(root.join("docs/limits.md")).unwrap();
+    let (mut named, mut missing) = (0, Vec::new());
+    for name in page.split('`').skip(1).step_by(2) {
+        let is_constant = |c: char| c.is_ascii_uppercase() || c == '_';
+        let exists = if let Some(flag) = name.strip_prefix("--") {
+            let flag = flag.split(' ').next().unwrap().replace('-', "_");
+            all.contains(&format!("pub {flag}: Option<"))
+        } else if name.chars().all(is_constant) {
+            all.contains(&format!("const {name}:"))
+        } else if name.contains('/') {
+            root.join("src").join(name).exists()
+        } else {
+            continue;
+        };
+        named += 1;
+        if !exists {
+            missing.push(name);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(named > 90, "only {named} are named");
+}
+
 /// Every test named in the last column of a table.
 #[test]
 fn tests_that_documents_name_exist() {
