@@ -13,9 +13,6 @@ use pluton_fichier::emulator::EmulatorArgs;
 use pluton_fichier::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A gRPC storage-backend server for 1Fichier, and a client for it.
 #[derive(Parser)]
 #[command(version, about, max_term_width = 100)]
