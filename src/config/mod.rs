@@ -43,7 +43,7 @@ use crate::clock::Clock;
 use crate::encoding::Mask;
 use crate::fichier::{ApiKey, Hosts, Limits, Password, ShareId};
 use crate::tls::TlsFiles;
-use crate::transfer::UploadLimits;
+use crate::transfer::{DownloadLimits, UploadLimits};
 
 pub use args::{
     FileArgs, LogArgs, LogFormat, PasswordFormat, RemoteArgs, ServeArgs, ServerArgs, StateArgs,
@@ -130,8 +130,10 @@ pub struct Config {
     pub spool_bytes: u64,
     /// How much is uploaded at once.
     pub uploads: UploadLimits,
-    /// Connections to download servers.
-    pub downloads: usize,
+    /// How much is downloaded at once.
+    pub downloads: DownloadLimits,
+    /// Most transfers in work, whichever way they go.
+    pub max_transfers: usize,
     /// Checksums that are computed and recorded beside Whirlpool.
     pub record_hashes: Algorithms,
     /// The request budget.

@@ -19,5 +19,6 @@ pub use convert::MAX_CHUNK;
 pub use guard::Guarded;
 #[cfg(fuzzing)]
 pub use list_stream::fuzz_token;
-pub use rights::{no_token, refusal};
+pub use rights::no_token;
 pub use service::StorageService;
+pub(crate) use status::status as to_status;

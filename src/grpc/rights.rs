@@ -14,7 +14,7 @@ use crate::proto::WriteMode;
 /// went past it is nobody's.
 pub(super) fn caller(extensions: &Extensions) -> Result<Caller, Status> {
     let caller = extensions.get::<Caller>().cloned();
-    caller.ok_or_else(|| refusal(&no_token()))
+    caller.ok_or_else(|| status(&no_token()))
 }
 
 /// A call without a valid token.
@@ -24,11 +24,6 @@ pub fn no_token() -> Error {
         "a valid token is needed: send the metadata \"authorization: Bearer TOKEN\" with one that \
          pluton-fichier token create has made",
     )
-}
-
-/// The status of an error, for those who answer in place of the service.
-pub fn refusal(error: &Error) -> Status {
-    status(error)
 }
 
 /// What became of a request that is admitted.

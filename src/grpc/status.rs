@@ -10,7 +10,7 @@ use crate::proto;
 
 /// The code is a function of the reason; ErrorInfo always comes with it, and
 /// the detail that fits the code.
-pub(super) fn status(error: &Error) -> Status {
+pub(crate) fn status(error: &Error) -> Status {
     let mut metadata: HashMap<String, String> = error
         .metadata()
         .iter()
@@ -101,6 +101,7 @@ mod tests {
             assert_eq!(
                 details.retry_info().is_some(),
                 reason.code() == Code::Unavailable
+                    || matches!(reason, Reason::SpoolFull | Reason::TooManyTransfers)
             );
         }
     }

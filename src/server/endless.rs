@@ -50,45 +50,52 @@ where
         let answer = self.service.call(request);
         let mut stopped = self.stopped.clone();
         let stop = async move {
-            // The sender is dropped with the server, which is a stop too.
             let _ = stopped.wait_for(|stop| *stop).await;
+            Status::unavailable("the server is stopping")
         };
-        let status = Status::unavailable("the server is stopping");
-        Box::pin(async move { Ok(answer.await?.map(|body| until(body, stop, status, false))) })
+        Box::pin(async move { Ok(answer.await?.map(|body| until(body, stop))) })
     }
 }
 
-/// The body, ended with this status after the stop: at once, or as soon as it has
-/// nothing more to say.
-pub(super) fn until(
+/// The body, ended with a status if that comes when it has nothing more to say.
+pub(super) fn until(body: Body, status: impl Future<Output = Status> + Send + 'static) -> Body {
+    ending(body, status, false)
+}
+
+/// The body, ended with a status as soon as that comes.
+pub(super) fn cut_by(body: Body, status: impl Future<Output = Status> + Send + 'static) -> Body {
+    ending(body, status, true)
+}
+
+fn ending(
     body: Body,
-    stop: impl Future<Output = ()> + Send + 'static,
-    status: Status,
+    status: impl Future<Output = Status> + Send + 'static,
     at_once: bool,
 ) -> Body {
     if body.is_end_stream() {
         return body;
     }
-    let state = Some((BodyStream::new(body), Box::pin(stop), status));
-    let frames = stream::unfold(state, move |state| async move {
-        let (mut frames, mut stop, status) = state?;
+    let begin = Some((BodyStream::new(body), Box::pin(status)));
+    let frames = stream::unfold(begin, move |state| async move {
+        let (mut frames, mut status) = state?;
         let next = async {
             match at_once {
                 true => tokio::select! {
                     biased;
-                    () = &mut stop => None,
-                    frame = frames.next() => Some(frame),
+                    status = &mut status => Err(status),
+                    frame = frames.next() => Ok(frame),
                 },
                 false => tokio::select! {
                     biased;
-                    frame = frames.next() => Some(frame),
-                    () = &mut stop => None,
+                    frame = frames.next() => Ok(frame),
+                    status = &mut status => Err(status),
                 },
             }
         };
-        if let Some(frame) = next.await {
-            return Some((frame?, Some((frames, stop, status))));
-        }
+        let status = match next.await {
+            Ok(frame) => return Some((frame?, Some((frames, status)))),
+            Err(status) => status,
+        };
         let mut trailers = HeaderMap::new();
         let end = status
             .add_header(&mut trailers)

@@ -17,11 +17,11 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::connection::Peer;
-use super::endless::until;
+use super::endless::cut_by;
 use super::seldom::Seldom;
 use crate::access::{Caller, Tokens};
 use crate::error::Error;
-use crate::grpc::{no_token, refusal};
+use crate::grpc::{no_token, to_status};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
 /// How long a caller may go on sending after it was refused.
@@ -107,7 +107,7 @@ where
                 tracing::info!(times, "refused calls without a valid token");
             }
             discard(request.into_body());
-            return Box::pin(async { Ok(refusal(&no_token()).into_http()) });
+            return Box::pin(async { Ok(to_status(&no_token()).into_http()) });
         };
         if let Some(peer) = request.extensions().get::<Peer>() {
             peer.serve();
@@ -121,9 +121,12 @@ where
         Box::pin(async move {
             tokio::select! {
                 biased;
-                () = &mut revoked => Ok(refusal(&no_token()).into_http()),
+                () = &mut revoked => Ok(to_status(&no_token()).into_http()),
                 answer = answer => Ok(explained(answer?).map(|body| {
-                    until(body, revoked, refusal(&no_token()), true)
+                    cut_by(body, async move {
+                        revoked.await;
+                        to_status(&no_token())
+                    })
                 })),
             }
         })
@@ -149,7 +152,7 @@ fn explained(answer: Response<Body>) -> Response<Body> {
         && let Some(status) = Status::from_header_map(headers)
         && status.details().is_empty()
     {
-        return refusal(&Error::invalid_field("request", status.message())).into_http();
+        return to_status(&Error::invalid_field("request", status.message())).into_http();
     }
     answer
 }

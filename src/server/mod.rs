@@ -2,6 +2,7 @@
 //! how it stops.
 
 mod accept;
+mod admission;
 mod connection;
 mod descriptors;
 mod endless;
@@ -32,8 +33,9 @@ use crate::fichier::{Access, ApiKey, Budget, Hosts, Password, ShareId};
 use crate::grpc::{Guarded, MAX_CHUNK, StorageService};
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
-use crate::transfer::SpoolDir;
+use crate::transfer::{Slots, SpoolDir};
 
+use admission::{Admission, Admitted, MAX_CALLS};
 use endless::Endless;
 use gate::Gate;
 use listen::Bound;
@@ -60,12 +62,15 @@ const MAX_MESSAGE: usize = MAX_CHUNK + (64 << 10);
 const MAX_HEALTH_MESSAGE: usize = 4 << 10;
 /// Of a request; gRPC's own default is half of it.
 const MAX_HEADERS: u32 = 16 << 10;
+/// How long connections may take to close when no call is in work any more.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<String>,
     instance_id: String,
+    admission: Admission,
     stop: watch::Sender<bool>,
     listeners: JoinSet<Result<(), tonic::transport::Error>>,
     health: HealthReporter,
@@ -128,6 +133,7 @@ impl Server {
         let mut server = Self {
             addresses: bound.iter().map(Bound::address).collect(),
             sockets: bound.iter().filter_map(Bound::socket).collect(),
+            admission: Admission::new(MAX_CALLS),
             stop,
             listeners: JoinSet::new(),
             health,
@@ -157,7 +163,7 @@ impl Server {
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .layer(Gate::new(tokens.clone(), bound.is_private()))
-                .add_service(storage)
+                .add_service(Admitted::new(storage, server.admission.clone()))
                 .add_service(Endless::new(health_service, stopped.clone()))
                 .add_service(Endless::new(
                     reflection().build_v1().map_err(unusable)?,
@@ -210,29 +216,36 @@ impl Server {
         .to_string()
     }
 
-    /// Refuses new work and waits for the transfers in flight, but no longer
-    /// than the grace time.
+    /// Refuses new work and waits for what is in work, but no longer than the
+    /// grace time; then that is cut off. Until then callers are told so, and
+    /// health can be asked for.
     pub async fn stop(mut self) {
-        self.health
-            .set_service_status(SERVICE, ServingStatus::NotServing)
-            .await;
-        self.health
-            .set_service_status("", ServingStatus::NotServing)
-            .await;
-        self.stop.send_replace(true);
+        for service in [SERVICE, ""] {
+            let status = ServingStatus::NotServing;
+            self.health.set_service_status(service, status).await;
+        }
+        self.admission.close();
         self.tasks.close();
-        // It holds the catalog, which must be closed when this returns.
-        self.catalog_watch.abort();
         let drain = async {
-            while self.listeners.join_next().await.is_some() {}
+            self.admission.idle().await;
             self.tasks.wait().await;
-            let _ = (&mut self.catalog_watch).await;
         };
         if tokio::time::timeout(self.grace, drain).await.is_err() {
             tracing::warn!(
                 seconds = self.grace.as_secs(),
                 "some calls did not end in the grace time and are cut off"
             );
+        }
+        self.admission.cut();
+        self.stop.send_replace(true);
+        // It holds the catalog, which must be closed when this returns.
+        self.catalog_watch.abort();
+        let farewell = async {
+            while self.listeners.join_next().await.is_some() {}
+            let _ = (&mut self.catalog_watch).await;
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::info!("some clients keep their connections open and are left alone");
         }
     }
 }
@@ -256,6 +269,7 @@ fn open_remotes(
             ..catalog::Settings::default()
         },
         uploads: config.uploads.clone(),
+        slots: Slots::new(config.max_transfers),
         record_hashes: config.record_hashes.clone(),
         catalog_dir: state.catalog(),
         clock: config.clock,
@@ -274,7 +288,8 @@ fn open_remotes(
             Some(login) => Arc::clone(login),
             None => {
                 let limits = config.limits.clone();
-                let login = Login::new(hosts.clone(), key.clone(), limits, config.downloads)?;
+                let login =
+                    Login::new(hosts.clone(), key.clone(), limits, config.downloads.clone())?;
                 logins.insert(key.clone(), Arc::clone(&login));
                 login
             }
