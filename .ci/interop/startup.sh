@@ -212,6 +212,7 @@ refused "from 0 to 3" "${serve[@]}" --emulator --calls-per-second 4
 refused "unencrypted" env "$key" "${serve[@]}" --state-dir "$work/state" --api-url http://192.0.2.1/v1
 refused "a file that is no socket" "$program" serve --emulator --grpc-listen "unix:$work/file"
 refused "--log" "${serve[@]}" --emulator --log 'a=b=c'
+refused "the emulated one" "${serve[@]}" --emulator --api-key-file x
 # Permissions do not stop root, so root tries it as somebody else.
 as_user=("${serve[@]}")
 if ((EUID == 0)); then
@@ -354,7 +355,7 @@ refused "type.toml:1: uploads must be a number" env "$key" "${serve[@]}" --confi
 refused 'unknown.toml:2: unknown key "uplods"; did you mean "uploads"' env "$key" "${serve[@]}" --config "$work/unknown.toml"
 
 # Wrong usage: clap adds how it would be right.
-for arguments in --no-such-flag "--emulator --grpc-listen nonsense" "--emulator --uploads 0" "--emulator --encoding x" "--emulator --api-key-file x"; do
+for arguments in --no-such-flag "--emulator --grpc-listen nonsense" "--emulator --uploads 0" "--emulator --encoding x"; do
     status=0
     # shellcheck disable=SC2086
     timeout 10 "$program" serve $arguments >"$work/usage.out" 2>"$work/usage.err" || status=$?
