@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 /// How to reach the server.
 #[derive(Args, Clone, Debug)]
 pub struct ConnectArgs {
-    /// Address of the server: host:port, http://host:port or unix:/path
+    /// Address of the server: host:port, http://host:port, https://host:port or unix:/path
     #[arg(
         long,
         help_heading = "Connection",
@@ -27,6 +27,41 @@ pub struct ConnectArgs {
         hide_default_value = true
     )]
     pub remote: String,
+    /// File that holds the token for the server. The token itself may stand in PLUTON_FICHIER_TOKEN
+    #[arg(
+        long,
+        help_heading = "Connection",
+        value_name = "FILE",
+        env = "PLUTON_FICHIER_TOKEN_FILE"
+    )]
+    pub token_file: Option<PathBuf>,
+    /// Authorities that the server's certificate may be of, in PEM; host:port then means https
+    /// [default: those of the system]
+    #[arg(
+        long,
+        help_heading = "Connection",
+        value_name = "FILE",
+        env = "PLUTON_FICHIER_TLS_CA"
+    )]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate to show to the server, in PEM
+    #[arg(
+        long,
+        help_heading = "Connection",
+        value_name = "FILE",
+        env = "PLUTON_FICHIER_CLIENT_CERT",
+        requires = "client_key"
+    )]
+    pub client_cert: Option<PathBuf>,
+    /// Private key of that certificate, in PEM
+    #[arg(
+        long,
+        help_heading = "Connection",
+        value_name = "FILE",
+        env = "PLUTON_FICHIER_CLIENT_KEY",
+        requires = "client_cert"
+    )]
+    pub client_key: Option<PathBuf>,
     /// Print JSON instead of text
     #[arg(long, help_heading = "Connection")]
     pub json: bool,

@@ -7,6 +7,7 @@
 mod activity;
 mod args;
 mod connect;
+mod credentials;
 mod exit;
 mod get;
 mod health;

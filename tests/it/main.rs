@@ -33,6 +33,7 @@ mod persistence;
 mod purge;
 mod recorded;
 mod relocations;
+mod security;
 mod segments;
 mod shared_folders;
 mod shutdown;
