@@ -51,7 +51,14 @@ equal "the first address" "$address" "unix:$socket"
 equal "the mode of the socket" "$(stat -c %a "$socket")" 600
 equal "the mode of its directory" "$(stat -c %a "$work/run")" 700
 refused "in use" "${serve[@]}" --emulator --grpc-listen "unix:$socket"
+equal "the health" "$("$program" healthcheck --server "unix:$socket")" SERVING
+"$program" put --server "unix:$socket" "$0" script.sh >/dev/null
+equal "what refresh forgets" "$("$program" refresh --server "unix:$socket" -r --json)" '{"dropped_directories":1,"loaded_directories":0}'
+equal "the transfers" "$("$program" activity --server "unix:$socket" --json | json 'm[0]["transfers"]')" "[]"
 stop TERM
+status=0
+"$program" healthcheck --server "unix:$socket" >/dev/null 2>&1 || status=$?
+equal "the exit code of healthcheck without a server" "$status" 6
 [[ ! -e $socket ]] || fail "the socket is left behind"
 ok "a private Unix socket beside TCP"
 
@@ -353,6 +360,7 @@ refused "BackQuote" "${conf[@]}" "$work/encoding.conf"
 refused "there are: fich" "${conf[@]}" "$work/plain.conf" --remote nobody
 refused "type.toml:1: uploads must be a number" env "$key" "${serve[@]}" --config "$work/type.toml"
 refused 'unknown.toml:2: unknown key "uplods"; did you mean "uploads"' env "$key" "${serve[@]}" --config "$work/unknown.toml"
+refused "emulat" "${serve[@]}" --emulator --api-key-file "$work/key"
 
 # Wrong usage: clap adds how it would be right.
 for arguments in --no-such-flag "--emulator --grpc-listen nonsense" "--emulator --uploads 0" "--emulator --encoding x"; do

@@ -28,7 +28,7 @@ const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// A connection, with what every request needs.
 pub(super) struct Session {
-    client: StorageBackendClient<Channel>,
+    channel: Channel,
     remote: String,
     authorization: Option<MetadataValue<Ascii>>,
     deadline: Option<Instant>,
@@ -54,7 +54,7 @@ impl Session {
             )
         })?;
         Ok(Self {
-            client: StorageBackendClient::new(channel),
+            channel,
             remote: args.remote.clone(),
             authorization,
             deadline,
@@ -63,7 +63,12 @@ impl Session {
 
     /// A client that shares the connection.
     pub(super) fn client(&self) -> StorageBackendClient<Channel> {
-        self.client.clone()
+        StorageBackendClient::new(self.channel())
+    }
+
+    /// The connection, for other services.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// The remote that requests name.
