@@ -67,6 +67,8 @@ impl Accepting {
             };
             let (socket, peer) = match accepted {
                 Ok(accepted) => accepted,
+                // Whoever leaves early must not hold up the others.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     if let Some(times) = self.trouble.happened() {
                         tracing::warn!(%error, times, "cannot take in a connection");

@@ -46,7 +46,8 @@ impl Bound {
         match self {
             Self::Tcp(listener, _) => {
                 let (socket, peer) = listener.accept().await?;
-                socket.set_nodelay(true)?;
+                // Of a connection that is gone already: its first read tells.
+                let _ = socket.set_nodelay(true);
                 Ok((Box::new(socket), peer.to_string()))
             }
             Self::Unix(listener, _) => {
