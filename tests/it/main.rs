@@ -30,6 +30,7 @@ mod passwords;
 mod persistence;
 mod purge;
 mod recorded;
+mod reference;
 mod relocations;
 mod shared_folders;
 mod streams;

@@ -21,6 +21,7 @@ mod any_input;
 mod bad_input;
 mod options;
 mod rclone_vectors;
+mod reference;
 mod remotes;
 mod settings;
 
