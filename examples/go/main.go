@@ -93,6 +93,11 @@ func (c client) testConnection() error {
 		return err
 	}
 	fmt.Printf("server: %s %s, remote %s\n", info.ServerName, info.ServerVersion, info.Remotes[0].Name)
+	about, err := c.About(ctx, &storage.AboutRequest{})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("space: %d bytes free\n", about.GetFreeBytes())
 	answer, err := c.TestConnection(ctx, &storage.TestConnectionRequest{})
 	if err != nil {
 		return err

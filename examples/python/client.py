@@ -67,6 +67,8 @@ class Client:
     def test_connection(self):
         info = self.call("GetInfo", storage_pb2.GetInfoRequest())
         print(f"server: {info.server_name} {info.server_version}, remote {info.remotes[0].name}")
+        about = self.call("About", storage_pb2.AboutRequest())
+        print(f"space: {about.free_bytes} bytes free")
         answer = self.call("TestConnection", storage_pb2.TestConnectionRequest())
         for check in answer.checks:
             state = types_pb2.CheckState.Name(check.state).removeprefix("CHECK_STATE_").lower()

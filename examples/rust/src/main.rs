@@ -149,6 +149,12 @@ impl Client {
         let remote = info.remotes.first().ok_or("the server has no remote")?;
         let (name, version) = (&info.server_name, &info.server_version);
         println!("server: {name} {version}, remote {}", remote.name);
+        let about = self.call(
+            "About",
+            AboutRequest::default(),
+            async |mut stub, request| stub.about(request).await,
+        );
+        println!("space: {} bytes free", about.await?.free_bytes());
         let request = TestConnectionRequest::default();
         let answer = self.call("TestConnection", request, async |mut stub, request| {
             stub.test_connection(request).await

@@ -17,6 +17,7 @@ import {
 import { ErrorInfo, RetryInfo } from "../gen/google/rpc/error_details";
 import { Status } from "../gen/google/rpc/status";
 import {
+  AboutRequest,
   DeleteRequest,
   GetInfoRequest,
   GetRequest,
@@ -96,6 +97,8 @@ class Storage {
   async testConnection() {
     const info = await this.#unary(this.#client.getInfo, GetInfoRequest.create());
     console.log(`server: ${info.serverName} ${info.serverVersion}, remote ${info.remotes[0]?.name}`);
+    const about = await this.#unary(this.#client.about, AboutRequest.create());
+    console.log(`space: ${about.freeBytes} bytes free`);
     const { checks, healthy } = await this.#unary(this.#client.testConnection, TestConnectionRequest.create());
     for (const { name, state, failure } of checks) {
       const word = checkStateToJSON(state).replace("CHECK_STATE_", "").toLowerCase();

@@ -37,6 +37,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import pluton.storage.v1.StorageBackendGrpc;
+import pluton.storage.v1.Storage.AboutRequest;
 import pluton.storage.v1.Storage.DeleteRequest;
 import pluton.storage.v1.Storage.DeleteTarget;
 import pluton.storage.v1.Storage.GetInfoRequest;
@@ -120,6 +121,8 @@ public final class Client {
     System.out.printf(
         "server: %s %s, remote %s%n",
         info.getServerName(), info.getServerVersion(), info.getRemotes(0).getName());
+    var about = stub().about(AboutRequest.getDefaultInstance());
+    System.out.printf("space: %d bytes free%n", about.getFreeBytes());
     var answer = stub().testConnection(TestConnectionRequest.getDefaultInstance());
     for (var check : answer.getChecksList()) {
       var state = check.getState().name().replace("CHECK_STATE_", "").toLowerCase();
