@@ -26,9 +26,6 @@ mod process;
 
 use process::{Client, PROGRAM, Process, connect, number};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const CHUNK: usize = 256 << 10;
 
 fn content() -> Bytes {

@@ -78,6 +78,15 @@ reasons! {
     InternalError "INTERNAL_ERROR" Internal,
 }
 
+impl Reason {
+    /// Whether the same call can succeed later, so that it is told when to come
+    /// back: always with UNAVAILABLE, and when this server has no room now.
+    fn passes(self) -> bool {
+        self.code() == tonic::Code::Unavailable
+            || matches!(self, Self::SpoolFull | Self::TooManyTransfers)
+    }
+}
+
 /// A failed operation. Cheap to clone: one failure can answer many callers.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
@@ -95,9 +104,7 @@ struct Inner {
 impl Error {
     /// An error with a text that says what failed and what to do.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        // UNAVAILABLE always tells when to come back.
-        let retry_after =
-            (reason.code() == tonic::Code::Unavailable).then_some(DEFAULT_RETRY_DELAY);
+        let retry_after = reason.passes().then_some(DEFAULT_RETRY_DELAY);
         Self(Arc::new(Inner {
             reason,
             message: message.into(),
@@ -141,6 +148,12 @@ impl Error {
             inner.message.push_str("; ");
             inner.message.push_str(&text.to_string());
         })
+    }
+
+    /// Says that a repeat cannot help.
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        self.edit(|inner| inner.retry_after = None)
     }
 
     /// Says how long to wait before a repeat.

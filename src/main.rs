@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use pluton_fichier::cli::{self, ClientCommand};
@@ -11,9 +12,6 @@ use pluton_fichier::config::{
 use pluton_fichier::emulator::EmulatorArgs;
 use pluton_fichier::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A gRPC storage-backend server for 1Fichier, and a client for it.
 #[derive(Parser)]
@@ -67,8 +65,20 @@ fn parse() -> Cli {
     Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How long what runs on a thread of its own may hold the end up.
+const END: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&[format!("cannot start threads: {error}")]),
+    };
+    let code = runtime.block_on(run());
+    runtime.shutdown_timeout(END);
+    code
+}
+
+async fn run() -> ExitCode {
     let cli = parse();
     let environment = Environment::of_process();
     let log = |log: LogArgs| {
@@ -83,7 +93,7 @@ async fn main() -> ExitCode {
                 tracing::warn!("{warning}");
             }
             match loaded.config {
-                Ok(config) => finish(serve(config).await),
+                Ok(config) => serve(config).await.unwrap_or_else(|error| fail(&[error])),
                 Err(problems) => fail(&problems),
             }
         }
@@ -140,7 +150,7 @@ fn check_config(loaded: &Loaded, json: bool) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<(), String> {
+async fn serve(config: Config) -> Result<ExitCode, String> {
     let failed = |error: std::io::Error| format!("cannot wait for signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -154,9 +164,10 @@ async fn serve(config: Config) -> Result<(), String> {
     }
     tracing::info!("stopping; a second signal stops at once");
     tokio::select! {
-        () = server.stop() => {}
-        _ = terminate.recv() => tracing::warn!("stopped at once"),
-        _ = interrupt.recv() => tracing::warn!("stopped at once"),
+        () = server.stop() => return Ok(ExitCode::SUCCESS),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
-    Ok(())
+    tracing::error!("stopped at once by a second signal; what was in work is cut off");
+    Ok(ExitCode::FAILURE)
 }

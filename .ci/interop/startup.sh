@@ -64,6 +64,63 @@ start again --emulator --state-dir "$work/state" --grpc-listen "unix:$socket"
 stop TERM
 ok "starts on the socket and state directory of a server that was killed"
 
+# uploading NAME: an upload to the server that does not end by itself; sets
+# upload. It has arrived in part when the buffer holds it.
+uploading() {
+    local i
+    "$program" put --server "$address" - "$1" >"$work/upload.out" 2>&1 \
+        < <(head -c 3000000 /dev/zero && exec sleep 60) &
+    upload=$!
+    servers+=("$upload")
+    for ((i = 0; i < 500; i++)); do
+        readlink "/proc/$pid/fd"/* 2>/dev/null | grep -qF "$work/twice/spool/" && return
+        sleep 0.01
+    done
+    fail "the upload does not begin: $(cat "$work/upload.out")"
+}
+
+# A second signal does not wait for what the first one lets end.
+for signal in TERM INT; do
+    start "twice-$signal" --emulator --state-dir "$work/twice" --shutdown-grace 60 --grpc-listen 127.0.0.1:0
+    uploading slow.bin
+    kill "-$signal" "$pid"
+    status=0
+    for ((i = 0; i < 200 && status != 6; i++)); do
+        status=0
+        "$program" ls --server "$address" >"$work/late.out" 2>&1 || status=$?
+        sleep 0.01
+    done
+    equal "the exit code of a client while the server stops" "$status" 6
+    grep -q "stopping" "$work/late.out" || fail "the client does not learn why: $(cat "$work/late.out")"
+    kill -0 "$pid" || fail "the server did not wait for the upload"
+    kill "-$signal" "$pid"
+    for ((i = 0; i < 300; i++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.01
+    done
+    status=0
+    wait "$pid" || status=$?
+    equal "the exit code after a second SIG$signal" "$status" 1
+    grep -q "stopped at once" "$work/twice-$signal.log" || fail "the log does not tell of the second signal"
+    wait "$upload" 2>/dev/null || true
+    equal "what is left of the upload" "$(ls -A "$work/twice/spool")" ""
+    ok "refuses new calls after SIG$signal, and a second one ends it at once with exit code 1"
+done
+
+# Killed in the middle of an upload: no file is left, and none stays that was.
+start half --emulator --state-dir "$work/twice" --grpc-listen 127.0.0.1:0
+uploading slow.bin
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null || true
+wait "$upload" 2>/dev/null || true
+equal "what a killed server left of an upload" "$(ls -A "$work/twice/spool")" ""
+echo "half an upload" >"$work/twice/spool/.tmpAbCdEf"
+start whole --emulator --state-dir "$work/twice" --grpc-listen 127.0.0.1:0
+equal "what is left in the buffer" "$(ls -A "$work/twice/spool")" ""
+! grep -q "set aside" "$work/whole.log" || fail "the catalog of a killed server was not used"
+stop TERM
+ok "a server that was killed in the middle of an upload leaves no file"
+
 # What cannot be had.
 start first --emulator --state-dir "$work/state" --grpc-listen 127.0.0.1:0
 refused "$address: it is in use" "$program" serve --emulator --grpc-listen "$address"

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::path::RemotePath;
-use super::{Account, Remote, Remotes};
+use super::{Account, AtPath, Remote, Remotes};
 use crate::catalog;
+use crate::error::Result;
 use crate::fichier::{self, Budget};
 use crate::transfer::{Direction, Progress, TransferView};
 
@@ -36,20 +37,21 @@ pub struct BudgetActivity {
 pub type CatalogActivity = catalog::Activity;
 
 impl Remote {
+    /// A transfer begins.
+    ///
+    /// # Errors
+    /// TOO_MANY_TRANSFERS.
     pub(super) fn track(
         &self,
         path: &RemotePath,
         direction: Direction,
         size: Option<u64>,
-    ) -> Progress {
+    ) -> Result<Progress> {
         let time = self.account.clock.now();
-        self.account.tracker.begin(
-            Arc::clone(&self.name),
-            path.to_string(),
-            direction,
-            size,
-            time,
-        )
+        let name = Arc::clone(&self.name);
+        let tracker = &self.account.tracker;
+        let begun = tracker.begin(name, path.to_string(), direction, size, time);
+        begun.at_path(path)
     }
 
     /// The time of day.

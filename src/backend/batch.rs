@@ -153,6 +153,8 @@ impl Batches {
         mut receiver: oneshot::Receiver<Outcome>,
         cancel: &CancellationToken,
     ) -> Outcome {
+        // Whoever leaves takes it along, if it has not left.
+        let _place = self.waiting.place(change, id);
         let stopped = || Error::stopping(change.endpoint());
         let error = tokio::select! {
             biased;
@@ -168,8 +170,15 @@ impl Batches {
 
     async fn collect(self: Arc<Self>, change: Change) {
         loop {
-            // While this waits for the budget, the batch grows.
-            let turn = self.client.turn(change.scope(), change.endpoint()).await;
+            // While this waits for the budget, the batch grows, or all leave.
+            let turn = tokio::select! {
+                biased;
+                turn = self.client.turn(change.scope(), change.endpoint()) => turn,
+                () = self.waiting.deserted(&change) => match self.waiting.is_done(&change) {
+                    true => return,
+                    false => continue,
+                },
+            };
             let batch = self.waiting.take(&change, |batch, item| {
                 if item.outcome.is_closed() {
                     Fit::Drop

@@ -10,6 +10,7 @@ mod rename;
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ use crate::fichier::{Priority, Scope};
 
 /// Groups that wait for whoever asked.
 const AHEAD: usize = 16;
+/// How long it waits for a client that does not read.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is done with entries that share a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -169,7 +172,7 @@ impl Walk {
                 Ok(below) => below,
                 Err(error) => {
                     let unread = Group::unread(path.clone(), error.at(path.as_str()));
-                    if self.groups.send(unread).await.is_err() {
+                    if self.groups.send_timeout(unread, PATIENCE).await.is_err() {
                         return;
                     }
                     continue;
@@ -240,7 +243,8 @@ impl Walk {
     async fn tell(&self, mut group: Group) -> Result<(), Left> {
         self.remote.add_recorded(&mut group.entries).await;
         self.remote.add_recorded(&mut group.remaining).await;
-        self.groups.send(group).await.map_err(|_| Left)
+        let sent = self.groups.send_timeout(group, PATIENCE).await;
+        sent.map_err(|_| Left)
     }
 
     /// Folders that share a path, the smallest id first: that one counts

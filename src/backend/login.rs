@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::about::Known;
 use crate::fichier::{ApiKey, Client, Hosts, Limits};
-use crate::transfer::Downloads;
+use crate::transfer::{DownloadLimits, Downloads};
 
 /// What one API key opens. The account's own tree and the shared folders that
 /// are read with the key have it in common: the client with its request budget,
@@ -27,7 +27,7 @@ impl Login {
         hosts: Hosts,
         key: ApiKey,
         limits: Limits,
-        downloads: usize,
+        downloads: DownloadLimits,
     ) -> Result<Arc<Self>, String> {
         let client = Client::new(hosts, key, limits);
         let client = Arc::new(client.map_err(|error| error.to_string())?);

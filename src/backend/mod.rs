@@ -64,7 +64,7 @@ use crate::clock::{Clock, to_millis};
 use crate::encoding::{Mask, NameCodec};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Access, Budget, Client, Password, Scope, ShareId, SharedFolder, time};
-use crate::transfer::{Algorithms, Downloads, SpoolDir, Tracker, UploadLimits, Uploads};
+use crate::transfer::{Algorithms, Downloads, Slots, SpoolDir, Tracker, UploadLimits, Uploads};
 
 /// Most targets of one delete request.
 pub const MAX_DELETE_TARGETS: usize = 10_000;
@@ -80,6 +80,8 @@ pub struct AccountSettings {
     pub catalog: catalog::Settings,
     /// How much is uploaded at once.
     pub uploads: UploadLimits,
+    /// How many transfers there may be, of all accounts together.
+    pub slots: Arc<Slots>,
     /// Checksums that are computed and recorded beside Whirlpool.
     pub record_hashes: Algorithms,
     /// Where the catalog is kept; one file for each account.
@@ -185,7 +187,7 @@ impl Account {
             uploads: Uploads::new(Arc::clone(&client), settings.uploads),
             downloads: Arc::clone(&login.downloads),
             pages,
-            tracker: Tracker::default(),
+            tracker: Tracker::new(settings.slots),
             client,
             spool,
             locks: Locks::default(),

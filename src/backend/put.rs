@@ -17,7 +17,7 @@ use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
 use crate::transfer::{
-    Algorithm, Checksum, Direction, Expected, Hasher, Progress, Spool, Streaming,
+    Algorithm, Checksum, Direction, Expected, Hasher, Progress, Spool, SpoolPolicy, Streaming,
 };
 
 /// How far apart two tellings of 1Fichier's time may lie, in seconds.
@@ -100,7 +100,7 @@ impl Remote {
     /// # Errors
     /// EMPTY_FILE, FILE_TOO_LARGE, INVALID_PATH, IS_A_DIRECTORY,
     /// NOT_A_DIRECTORY, DIRECTORY_NOT_FOUND, ENTRY_EXISTS, ETAG_MISMATCH,
-    /// SPOOL_FULL, READ_ONLY.
+    /// SPOOL_FULL, TOO_MANY_TRANSFERS, CAPABILITY_MISSING, READ_ONLY.
     pub async fn put(&self, scope: Scope, path: &RemotePath, options: PutOptions) -> Result<Begun> {
         self.check_writable()?;
         let Some((parent, segment)) = path.split() else {
@@ -109,6 +109,11 @@ impl Remote {
         check_size(path, options.size)?;
         self.check_names(path)?;
         let stored_name = self.stored_name(path, segment)?;
+        let uploads = &self.account.uploads;
+        if uploads.policy() == SpoolPolicy::Never && options.size.is_none() {
+            return Err(size_needed(path));
+        }
+        let progress = self.track(path, Direction::Upload, options.size)?;
         let mut request = None;
         if let Some(id) = &options.request_id {
             let lock = self.account.locks.hold(format!("request {id}")).await;
@@ -120,6 +125,11 @@ impl Remote {
             }
             request = Some((id.clone(), lock));
         }
+        // Room is set aside before anything is waited for.
+        let sink = match uploads.streams(options.size) {
+            true => None,
+            false => Some(self.spool(path, options.size)?),
+        };
         self.check_target(scope, path, &options).await?;
 
         let algorithms = options
@@ -134,25 +144,30 @@ impl Remote {
             stored_name,
             hasher: Hasher::new(algorithms),
             received: 0,
-            sink: None,
+            sink,
             folder: None,
             made: Made::new(),
-            progress: self.track(path, Direction::Upload, options.size),
+            progress,
             request,
             options,
         };
-        if let Some(size) = session
-            .options
-            .size
-            .filter(|size| *size > self.account.uploads.stream_from())
-        {
+        if let (None, Some(size)) = (&session.sink, session.options.size) {
             session.begin_stream(scope, &parent, size).await?;
         }
         if session.sink.is_none() {
-            let spool = Spool::new(&self.account.spool, session.options.size).at_path(path)?;
-            session.sink = Some(Sink::Spool(spool));
+            session.sink = Some(self.spool(path, session.options.size)?);
         }
         Ok(Begun::Session(Box::new(session)))
+    }
+
+    fn spool(&self, path: &RemotePath, size: Option<u64>) -> Result<Sink> {
+        let spool = Spool::new(&self.account.spool, size).at_path(path)?;
+        Ok(Sink::Spool(spool))
+    }
+
+    /// Whether a file can be written whose size is not known before its end.
+    pub fn takes_unknown_sizes(&self) -> bool {
+        !self.is_read_only() && self.account.uploads.policy() != SpoolPolicy::Never
     }
 }
 
@@ -179,6 +194,22 @@ fn check_size(path: &RemotePath, size: Option<u64>) -> Result<()> {
         .with("max_file_bytes", MAX_FILE_BYTES.to_string())),
         _ => Ok(()),
     }
+}
+
+fn caller_left(path: &RemotePath) -> Error {
+    Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str())
+}
+
+fn size_needed(path: &RemotePath) -> Error {
+    Error::new(
+        Reason::CapabilityMissing,
+        format!(
+            "the size of {path:?} must be known before its content comes, because this server buffers no uploads; \
+             put it into the header, or start the server with --spool auto"
+        ),
+    )
+    .at(path.as_str())
+    .with("capability", "PUT_UNKNOWN_SIZE")
 }
 
 fn empty_file(path: &RemotePath) -> Error {
@@ -302,7 +333,7 @@ impl PutSession {
                     return Err(Error::invalid_field(
                         "commit.checksums",
                         format_args!(
-                            "a {} of a large file must be named in the header already, or be recorded of every upload (`--record-hashes`)",
+                            "a {} of a file that is not buffered must be named in the header already, or be recorded of every upload (`--record-hashes`)",
                             sum.algorithm
                         ),
                     ));
@@ -399,25 +430,27 @@ impl PutSession {
         let (parent, segment) = path
             .split()
             .ok_or_else(|| Error::internal("the root was written"))?;
-        // Those to one path make its parents together.
-        let _lock = account.locks.hold(path_key(&path)).await;
-        if cancel.is_cancelled() {
-            return Err(
-                Error::new(Reason::UploadNotCommitted, "the caller went away").at(path.as_str()),
-            );
-        }
-        let target = match self.folder.take() {
-            Some(target) => target,
-            None => {
-                remote.check_target(scope, &path, &self.options).await?;
-                remote
-                    .folder_to_write(scope, &parent, &mut self.made)
-                    .await?
-            }
+        let ready = async {
+            // Those to one path make its parents together.
+            let lock = account.locks.hold(path_key(&path)).await;
+            let target = match self.folder.take() {
+                Some(target) => target,
+                None => {
+                    remote.check_target(scope, &path, &self.options).await?;
+                    remote
+                        .folder_to_write(scope, &parent, &mut self.made)
+                        .await?
+                }
+            };
+            let claimed = remote.claim(scope, &target, &path, segment, &self.options);
+            Ok::<_, Error>((lock, claimed.await?, target))
         };
-        let (_claim, older) = remote
-            .claim(scope, &target, &path, segment, &self.options)
-            .await?;
+        // Nothing was sent yet: who goes away takes it back.
+        let (_lock, (_claim, older), target) = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(caller_left(&path)),
+            ready = ready => ready?,
+        };
         expected.older = older.iter().map(|at| at.file.url.to_string()).collect();
         let folder = target.id();
         let request = self.request.as_ref();

@@ -102,7 +102,8 @@ impl Remote {
     /// Begins to read a file.
     ///
     /// # Errors
-    /// FILE_NOT_FOUND, IS_A_DIRECTORY, ETAG_MISMATCH, RANGE_NOT_SATISFIABLE,
+    /// TOO_MANY_TRANSFERS, FILE_NOT_FOUND, IS_A_DIRECTORY, ETAG_MISMATCH,
+    /// RANGE_NOT_SATISFIABLE,
     /// UPSTREAM_ACCESS_DENIED when a password is needed and none is configured.
     pub async fn read(
         &self,
@@ -116,6 +117,7 @@ impl Remote {
                 format_args!("at most {MAX_RANGES} are allowed"),
             ));
         }
+        let progress = self.track(path, Direction::Download, None)?;
         let files = self.find_files(scope, path, None).await?;
         let FileAt { folder, file } = files[0].clone();
         if options
@@ -139,7 +141,7 @@ impl Remote {
                 .map(|range| resolve(path, range, file.size))
                 .collect::<Result<_>>()?
         };
-        let ranges_bytes = ranges.iter().map(|range: &Resolved| range.length).sum();
+        progress.is_of(ranges.iter().map(|range: &Resolved| range.length).sum());
         let hasher = (whole && options.verify && file.whirlpool.is_some())
             .then(|| Hasher::new([Algorithm::Whirlpool]));
         Ok(Read {
@@ -155,7 +157,7 @@ impl Remote {
             left_at: 0,
             current: 0,
             taken: 0,
-            progress: self.track(path, Direction::Download, Some(ranges_bytes)),
+            progress,
             hasher,
             sent: 0,
         })
@@ -317,23 +319,29 @@ impl Read {
             let Some(range) = self.next_stretch() else {
                 return Ok(None);
             };
-            let reader = self
-                .remote
-                .account
-                .downloads
-                .read(
-                    self.scope,
-                    Target {
-                        file: self.file.url.to_string(),
-                        access: self.remote.access.clone(),
-                    },
-                    range.offset,
-                    range.length,
-                    self.file.size,
-                )
-                .await;
+            let target = Target {
+                file: self.file.url.to_string(),
+                access: self.remote.access.clone(),
+            };
+            let downloads = &self.remote.account.downloads;
+            let (offset, length) = (range.offset, range.length);
+            let reader = downloads.read(self.scope, target, offset, length, self.file.size);
             self.reader = Some((reader, range.offset));
         }
+    }
+
+    /// Gives its connections to others. It goes on where it is with the next
+    /// bytes.
+    pub fn park(&mut self) {
+        if let Some((reader, _)) = &mut self.reader {
+            reader.park();
+        }
+    }
+
+    /// Whether it has a connection that others wait for.
+    pub fn is_in_the_way(&self) -> bool {
+        let reader = self.reader.as_ref();
+        reader.is_some_and(|(reader, _)| reader.is_in_the_way())
     }
 
     /// The part of what arrived that belongs to one range.

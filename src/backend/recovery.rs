@@ -92,25 +92,30 @@ fn scope() -> Scope {
 impl Account {
     /// Takes up what an earlier run has left.
     pub(super) fn resume(self: &Arc<Self>) {
+        let mut is_first = false;
         for Unfinished { id, what } in self.catalog.take_unfinished() {
             match serde_json::from_str::<Task>(&what) {
                 Ok(Task::Landing(landing)) => {
                     let remote = self.remote_of(landing.encoding);
                     remote.confirm_later(id, landing);
                 }
-                Ok(task) => self.look_after(id, task, true),
+                Ok(task) => is_first |= self.enqueue(id, task, true),
                 Err(error) => {
                     tracing::error!(%error, "what an earlier version had begun is not understood; look for duplicates with Dedupe");
                     self.catalog.end_intent(id);
                 }
             }
         }
+        // Not before all are there: the next look is a minute later.
+        if is_first {
+            tokio::spawn(recover(Arc::downgrade(self), Duration::ZERO));
+        }
     }
 
     /// Looks after what could not be seen to end.
     pub(super) fn leave(self: &Arc<Self>, intent: Intent, task: Task) {
         let id = intent.leave(task.text());
-        self.look_after(id, task, false);
+        self.look_after(id, task);
     }
 
     /// A file is at its path. What it was to replace and could not be removed
@@ -158,10 +163,19 @@ impl Account {
         });
         let task = Task::Write(second);
         let id = self.catalog.note(task.text());
-        self.look_after(id, task, false);
+        self.look_after(id, task);
     }
 
-    fn look_after(self: &Arc<Self>, id: u64, task: Task, is_old: bool) {
+    fn look_after(self: &Arc<Self>, id: u64, task: Task) {
+        if self.enqueue(id, task, false) {
+            // Not a task that shutdown waits for, and it keeps nothing alive:
+            // what is left is on disk.
+            tokio::spawn(recover(Arc::downgrade(self), FIRST));
+        }
+    }
+
+    /// Whether nobody looks yet: the caller has to see to it.
+    fn enqueue(&self, id: u64, task: Task, is_old: bool) -> bool {
         let now = Instant::now();
         let linger = match &task {
             Task::Carry(_) => LAG,
@@ -171,7 +185,7 @@ impl Account {
         if queue.open.len() >= MOST {
             tracing::error!("too many changes wait for their end; look for duplicates with Dedupe");
             self.catalog.end_intent(id);
-            return;
+            return false;
         }
         queue.open.insert(
             id,
@@ -183,14 +197,7 @@ impl Account {
                 looked: false,
             },
         );
-        if std::mem::replace(&mut queue.scheduled, true) {
-            return;
-        }
-        drop(queue);
-        let first = if is_old { Duration::ZERO } else { FIRST };
-        // Not a task that shutdown waits for, and it keeps nothing alive: what
-        // is left is on disk.
-        tokio::spawn(recover(Arc::downgrade(self), first));
+        !std::mem::replace(&mut queue.scheduled, true)
     }
 
     /// One look at each. Returns whether anything ended.

@@ -76,11 +76,15 @@ pub enum Touched {
 }
 
 impl Touched {
-    /// How a change that added it begins, or what it holds.
-    fn text(&self) -> String {
+    /// How changes that added or removed it begin, or what they hold: it may
+    /// have been on its way back to where it was removed from.
+    fn texts(&self) -> Vec<String> {
         match self {
-            Self::File(url) => format!("\"{url}\""),
-            Self::Folder(id) => format!("{{\"FolderAdded\":{{\"id\":{id},"),
+            Self::File(url) => vec![format!("\"{url}\"")],
+            Self::Folder(id) => vec![
+                format!("{{\"FolderAdded\":{{\"id\":{id},"),
+                format!("{{\"FolderRemoved\":{id}}}"),
+            ],
         }
     }
 }
@@ -120,7 +124,7 @@ impl Catalog {
         self.store.write(Write::Intent(store::Intent {
             id,
             folders: intent.folders.clone(),
-            touched: touched.iter().map(Touched::text).collect(),
+            touched: touched.iter().flat_map(Touched::texts).collect(),
             what,
         }));
         self.settle().await;
@@ -185,5 +189,95 @@ impl Drop for Intent {
         if !self.stays {
             self.catalog.end_intent(self.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::catalog::content::{FileRecord, FolderRecord};
+    use crate::catalog::node::Change;
+
+    fn file(url: &str) -> FileRecord {
+        FileRecord {
+            url: url.into(),
+            name: "n".into(),
+            size: 1,
+            time: None,
+            whirlpool: None,
+            content_type: "".into(),
+            password: false,
+            acl: false,
+            cdn: false,
+            order: 0,
+        }
+    }
+
+    fn folder(id: i64) -> FolderRecord {
+        FolderRecord {
+            id,
+            name: "n".into(),
+            time: None,
+            password: false,
+        }
+    }
+
+    fn intent(id: u64, folders: &[i64], touched: &[Touched], what: &str) -> Write {
+        Write::Intent(store::Intent {
+            id,
+            folders: folders.to_vec(),
+            touched: touched.iter().flat_map(Touched::texts).collect(),
+            what: what.to_owned(),
+        })
+    }
+
+    async fn changes(path: &Path, folder: i64) -> Vec<String> {
+        let store = Store::open(path, "account").unwrap();
+        let changes = store.load(folder).await.changes.into_iter();
+        changes.map(|(_, change)| format!("{change:?}")).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_not_ended_is_told_once_and_its_own_changes_do_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        let store = Store::open(&path, "account").unwrap();
+        let at = SystemTime::now();
+        let change = |folder, change| Write::Change { folder, change, at };
+        for write in [
+            change(1, Change::FileAdded(file("touched"))),
+            change(1, Change::FileAdded(file("other"))),
+            change(1, Change::FolderRemoved(7)),
+            change(1, Change::FolderRemoved(77)),
+            change(2, Change::FileAdded(file("touched"))),
+            change(2, Change::FolderAdded(folder(7))),
+            intent(3, &[1], &[Touched::File("touched".to_owned())], ""),
+            intent(4, &[1, 2], &[Touched::Folder(7)], "a task"),
+            intent(5, &[2], &[], "over"),
+            Write::Done { id: 5 },
+        ] {
+            store.write(write);
+        }
+        drop(store);
+        let store = Store::open(&path, "account").unwrap();
+        let journal = Journal::open(&store);
+        let told = std::mem::take(&mut *journal.unfinished.lock().unwrap());
+        let what = "a task".to_owned();
+        assert_eq!(told, [Unfinished { id: 4, what }]);
+        assert_eq!(journal.next.into_inner(), 5);
+        drop(store);
+        let left = changes(&path, 1).await;
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left[0].contains("other") && left[1].contains("77"));
+        let left = changes(&path, 2).await;
+        assert_eq!(left.len(), 1, "another folder's file counts: {left:?}");
+        assert!(left[0].contains("touched"));
+        // Only what somebody has to end is still there.
+        let store = Store::open(&path, "account").unwrap();
+        let left: Vec<_> = store.intents().iter().map(|intent| intent.id).collect();
+        assert_eq!(left, [4]);
     }
 }

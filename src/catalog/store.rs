@@ -56,8 +56,8 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, at INTEGER NOT NULL, value TEXT NOT N
 
 /// What is about to be changed.
 ///
-/// `touched` holds, for each file or folder concerned, how a change that added
-/// it is written.
+/// `touched` holds, for each file or folder concerned, how changes that added or
+/// removed it are written.
 const INTENTS: &str = "CREATE TABLE intents (
     id INTEGER PRIMARY KEY, folders TEXT NOT NULL, touched TEXT NOT NULL, what TEXT NOT NULL);";
 
@@ -116,7 +116,7 @@ pub(super) enum Write {
     },
     /// Something that is about to be changed, in place of what stood there.
     Intent(Intent),
-    /// Own additions of something to a folder do not count any more.
+    /// Own changes of something in a folder do not count any more.
     Unsure {
         folder: i64,
         touched: String,

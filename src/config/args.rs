@@ -7,9 +7,12 @@ use clap::{Args, Command, ValueEnum};
 
 use super::Listen;
 use super::schema::variable;
-use super::values::{checked, connections, group_files, number, switch, whole};
+use super::values::{
+    checked, connections, group_files, number, segment_bytes, switch, transfers, whole,
+};
 use crate::checksum::Algorithms;
 use crate::encoding::Mask;
+use crate::transfer::SpoolPolicy;
 
 /// What is logged, by every command.
 #[derive(Args, Clone, Debug, Default)]
@@ -156,6 +159,11 @@ pub struct ServerArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub exclusive: Option<bool>,
 
+    /// Which uploads are buffered before they leave: auto (small ones, of unknown size, or while no
+    /// connection is free), always, or never (then the size must be known) [default: auto].
+    #[arg(long, value_name = "POLICY")]
+    pub spool: Option<SpoolPolicy>,
+
     /// Most bytes of uploads that wait in the state directory [default: 10737418240].
     #[arg(long, value_name = "BYTES", value_parser = whole)]
     pub spool_bytes: Option<u64>,
@@ -180,6 +188,18 @@ pub struct ServerArgs {
     /// Connections to download servers at once [default: 16].
     #[arg(long, value_name = "N", value_parser = connections)]
     pub downloads: Option<u16>,
+
+    /// Segments of one large file that are read at the same time [default: 1].
+    #[arg(long, value_name = "N", value_parser = connections)]
+    pub download_segments: Option<u16>,
+
+    /// Bytes of one segment [default: 16777216].
+    #[arg(long, value_name = "BYTES", value_parser = segment_bytes)]
+    pub download_segment_bytes: Option<u64>,
+
+    /// Most Put and Get calls in work together [default: 1000].
+    #[arg(long, value_name = "N", value_parser = transfers)]
+    pub max_transfers: Option<u32>,
 
     /// Checksums that are computed of every upload beside Whirlpool, and remembered: sha256, md5,
     /// sha1, blake3, crc32c, or none [default: sha256,md5].

@@ -41,7 +41,7 @@ use crate::checksum::Algorithms;
 use crate::clock::Clock;
 use crate::encoding::Mask;
 use crate::fichier::{ApiKey, Hosts, Limits, Password, ShareId};
-use crate::transfer::UploadLimits;
+use crate::transfer::{DownloadLimits, UploadLimits};
 
 pub use args::{
     FileArgs, LogArgs, LogFormat, PasswordFormat, RemoteArgs, ServeArgs, ServerArgs, with_variables,
@@ -120,8 +120,10 @@ pub struct Config {
     pub spool_bytes: u64,
     /// How much is uploaded at once.
     pub uploads: UploadLimits,
-    /// Connections to download servers.
-    pub downloads: usize,
+    /// How much is downloaded at once.
+    pub downloads: DownloadLimits,
+    /// Most transfers in work, whichever way they go.
+    pub max_transfers: usize,
     /// Checksums that are computed and recorded beside Whirlpool.
     pub record_hashes: Algorithms,
     /// The request budget.

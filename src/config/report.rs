@@ -9,6 +9,7 @@ use super::notes::Source;
 use crate::checksum::Algorithms;
 use crate::encoding::Mask;
 use crate::fichier::ShareId;
+use crate::transfer::SpoolPolicy;
 
 /// Every setting and option.
 #[derive(Clone, Debug, Default)]
@@ -130,6 +131,12 @@ impl fmt::Display for Shown {
 impl From<Mask> for Value {
     fn from(mask: Mask) -> Self {
         mask.to_string().into()
+    }
+}
+
+impl From<SpoolPolicy> for Value {
+    fn from(policy: SpoolPolicy) -> Self {
+        policy.to_string().into()
     }
 }
 

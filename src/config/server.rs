@@ -7,12 +7,14 @@ use super::args::{RemoteArgs, ServerArgs};
 use super::layers::{Layers, Sourced};
 use super::notes::Source;
 use super::schema::variable;
-use super::values::{connections, group_files, number, parsed, switch, whole};
+use super::values::{
+    connections, group_files, number, parsed, segment_bytes, switch, transfers, whole,
+};
 use super::{API_URL, Config, Listen, RemoteConfig, Upstream};
 use crate::checksum::{Algorithm, Algorithms};
 use crate::clock::Clock;
 use crate::fichier::{Hosts, Limits};
-use crate::transfer::UploadLimits;
+use crate::transfer::{DownloadLimits, SpoolPolicy, UploadLimits};
 
 /// 1Fichier locks accounts that call more often.
 const MAX_RATE: f64 = 3.0;
@@ -28,7 +30,8 @@ pub(super) struct Server {
     exclusive: bool,
     spool_bytes: u64,
     uploads: UploadLimits,
-    downloads: u16,
+    downloads: DownloadLimits,
+    max_transfers: u32,
     record_hashes: Algorithms,
     rate: f64,
     shutdown_grace: u64,
@@ -50,6 +53,7 @@ impl Server {
         let state_dir = state_dir(args.state_dir, emulator, layers);
         let group_bytes = args.upload_group_bytes;
         let group_files_flag = args.upload_group_files;
+        let segments = args.download_segments;
         Self {
             upstream,
             grpc_listen,
@@ -58,6 +62,7 @@ impl Server {
             exclusive: layers.setting("exclusive", args.exclusive, switch, false),
             spool_bytes: layers.setting("spool_bytes", args.spool_bytes, whole, 10 << 30),
             uploads: UploadLimits {
+                spool: layers.setting("spool", args.spool, parsed, SpoolPolicy::Auto),
                 connections: layers
                     .setting("uploads", args.uploads, connections, 4)
                     .into(),
@@ -67,7 +72,21 @@ impl Server {
                     .into(),
                 stream_from: layers.setting("stream_from", args.stream_from, whole, 16 << 20),
             },
-            downloads: layers.setting("downloads", args.downloads, connections, 16),
+            downloads: DownloadLimits {
+                connections: layers
+                    .setting("downloads", args.downloads, connections, 16)
+                    .into(),
+                segments: layers
+                    .setting("download_segments", segments, connections, 1)
+                    .into(),
+                segment_bytes: layers.setting(
+                    "download_segment_bytes",
+                    args.download_segment_bytes,
+                    segment_bytes,
+                    16 << 20,
+                ),
+            },
+            max_transfers: layers.setting("max_transfers", args.max_transfers, transfers, 1_000),
             record_hashes: layers.setting(
                 "record_hashes",
                 args.record_hashes,
@@ -98,7 +117,8 @@ impl Server {
             exclusive: self.exclusive,
             spool_bytes: self.spool_bytes,
             uploads: self.uploads,
-            downloads: self.downloads.into(),
+            downloads: self.downloads,
+            max_transfers: self.max_transfers as usize,
             record_hashes: self.record_hashes,
             limits,
             shutdown_grace: Duration::from_secs(self.shutdown_grace),

@@ -1,6 +1,7 @@
 //! Values as text: of flags and variables, and as rclone writes them.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use clap::ValueEnum;
@@ -20,23 +21,35 @@ pub(super) fn whole(text: &str) -> Result<u64, String> {
         .map_err(|_| format!("{text:?} is not a whole number"))
 }
 
-fn whole_up_to(text: &str, most: u16) -> Result<u16, String> {
-    let wrong = || format!("{text:?} is not a whole number from 1 to {most}");
+fn whole_in<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    range: RangeInclusive<T>,
+) -> Result<T, String> {
+    let (least, most) = (range.start(), range.end());
+    let wrong = || format!("{text:?} is not a whole number from {least} to {most}");
     let number = text.parse().map_err(|_| wrong())?;
-    (1..=most)
-        .contains(&number)
-        .then_some(number)
-        .ok_or_else(wrong)
+    range.contains(&number).then_some(number).ok_or_else(wrong)
 }
 
 /// 1Fichier allows 30 connections to an account.
 pub(super) fn connections(text: &str) -> Result<u16, String> {
-    whole_up_to(text, 30)
+    whole_in(text, 1..=30)
 }
 
 /// 1Fichier allows 500 files in an upload.
 pub(super) fn group_files(text: &str) -> Result<u16, String> {
-    whole_up_to(text, 500)
+    whole_in(text, 1..=500)
+}
+
+/// Each holds some memory, and perhaps a file.
+pub(super) fn transfers(text: &str) -> Result<u32, String> {
+    whole_in(text, 1..=100_000)
+}
+
+/// A smaller segment would cost more in connections than it gains; a larger
+/// one too much memory.
+pub(super) fn segment_bytes(text: &str) -> Result<u64, String> {
+    whole_in(text, 1 << 20..=1 << 28)
 }
 
 /// A number.

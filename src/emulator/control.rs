@@ -128,6 +128,11 @@ impl Control {
         self.shared.open_uploads.load(Ordering::Relaxed)
     }
 
+    /// Download bodies that are being sent now.
+    pub fn open_downloads(&self) -> usize {
+        self.shared.open_downloads.load(Ordering::Relaxed)
+    }
+
     /// Everything in the account, ordered by path. The root itself is left out.
     pub fn tree(&self) -> Vec<Node> {
         let state = self.shared.state();

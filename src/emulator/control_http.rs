@@ -84,6 +84,7 @@ fn calls(control: &Control) -> Value {
         "total_v1": calls.total_v1(),
         "floods": calls.floods(),
         "open_uploads": control.open_uploads(),
+        "open_downloads": control.open_downloads(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
@@ -65,7 +66,7 @@ pub(super) async fn handle(
     if fault == Some(FaultKind::ResetAfterEffect) {
         return peer.reset.abort();
     }
-    serve(peer, file, inline, head, request.headers(), fault)
+    serve(shared, peer, file, inline, head, request.headers(), fault)
 }
 
 /// Whether a path looks like a token, known or not [API §2].
@@ -118,6 +119,7 @@ fn refuse(shared: &Shared, name: &str) -> Answer {
 }
 
 fn serve(
+    shared: &Arc<Shared>,
     peer: &Peer,
     file: File,
     inline: bool,
@@ -149,7 +151,7 @@ fn serve(
     } else {
         let corrupt = file.corrupt || fault == Some(FaultKind::Corrupt);
         let flip = corrupt.then_some(length / 2);
-        let pieces = pieces(body, first, length, flip);
+        let pieces = pieces(shared, body, first, length, flip);
         match fault {
             Some(FaultKind::ResetAtByte(at)) => {
                 streamed(cut_after(pieces, at, Cut::Reset, peer.reset.clone()))
@@ -276,10 +278,27 @@ impl Reading {
     }
 }
 
+/// Counts a body that is being sent.
+struct Sending(Arc<Shared>);
+
+impl Sending {
+    fn new(shared: &Arc<Shared>) -> Sending {
+        shared.open_downloads.fetch_add(1, Ordering::Relaxed);
+        Sending(Arc::clone(shared))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.open_downloads.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A part of a content in pieces, one byte of it wrong if asked. They are read ahead, so that
 /// disk and network work at the same time; each on a blocking thread of its own, because one that
 /// waited for the client would stop a paused clock, and with it the client.
 fn pieces(
+    shared: &Arc<Shared>,
     body: Arc<Body>,
     first: u64,
     length: u64,
@@ -316,7 +335,11 @@ fn pieces(
             }
         }
     });
-    futures::stream::poll_fn(move |context| from.poll_recv(context))
+    let sending = Sending::new(shared);
+    futures::stream::poll_fn(move |context| {
+        let _ = &sending;
+        from.poll_recv(context)
+    })
 }
 
 #[cfg(test)]

@@ -176,6 +176,7 @@ impl Emulator {
                 address,
             },
             open_uploads: AtomicUsize::new(0),
+            open_downloads: AtomicUsize::new(0),
             control_endpoints: options.control_endpoints,
         });
         let stop = CancellationToken::new();

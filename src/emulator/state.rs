@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub(super) hosts: Hosts,
     /// Upload bodies being received.
     pub(super) open_uploads: AtomicUsize,
+    /// Download bodies that are being sent.
+    pub(super) open_downloads: AtomicUsize,
     /// Whether `/_control` is served.
     pub(super) control_endpoints: bool,
 }

@@ -60,6 +60,10 @@ pub enum Kind {
     Malformed,
     /// The call was not made: it would have had to wait beyond the deadline.
     Deadline,
+    /// Nothing was sent: no connection was free.
+    Busy,
+    /// The call was not made: too many others wait for the request budget.
+    Crowded,
     /// A host outside 1Fichier's domain was named by an answer.
     ForeignHost,
     /// What this program sent was not what it announced.
@@ -189,6 +193,8 @@ impl Error {
                 | Kind::Malformed
                 | Kind::Node
                 | Kind::Deadline
+                | Kind::Busy
+                | Kind::Crowded
                 | Kind::Token
         )
     }
@@ -402,6 +408,14 @@ impl From<Error> for domain::Error {
             Kind::Deadline => (
                 Reason::UpstreamUnavailable,
                 "the request budget allows this call only after the deadline",
+            ),
+            Kind::Busy => (
+                Reason::TooManyTransfers,
+                "all connections to 1Fichier are in use by other transfers; try again later",
+            ),
+            Kind::Crowded => (
+                Reason::UpstreamUnavailable,
+                "more calls wait for 1Fichier than this server keeps waiting; try again later",
             ),
             Kind::ForeignHost => (
                 Reason::UpstreamProtocol,

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use unicode_normalization::UnicodeNormalization;
 
 pub use body::{Content, Part};
-pub use budget::{Activity, Budget, Limits, MAX_WAIT, Priority, Scope};
+pub use budget::{Activity, Budget, Limits, MAX_WAIT, MAX_WAITING, Priority, Scope};
 pub use download::Download;
 pub use error::{Error, Kind};
 pub use hosts::Hosts;
@@ -60,6 +60,9 @@ pub const BATCH: usize = 100;
 pub const UPLOAD_BATCH: usize = 500;
 /// Largest file in bytes ([API §E13]).
 pub const MAX_FILE_BYTES: u64 = 300_000_000_000;
+
+/// The call that names a node for an upload.
+pub const UPLOAD_NODE: &str = "upload/get_upload_server";
 
 const API_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -246,10 +249,10 @@ impl Client {
     }
 
     /// A node for one upload.
-    pub async fn upload_node(&self, scope: Scope) -> Result<Node, Error> {
-        const ENDPOINT: &str = "upload/get_upload_server";
+    pub async fn upload_node(&self, turn: impl Into<Turn>) -> Result<Node, Error> {
+        const ENDPOINT: &str = UPLOAD_NODE;
         let raw: RawUploadServer = self
-            .call(scope, Rule::Call, ENDPOINT, &Value::Null, Repeat::Safe)
+            .call(turn, Rule::Call, ENDPOINT, &Value::Null, Repeat::Safe)
             .await?;
         let (Some(host), Some(id)) = (raw.url.0, raw.id.0) else {
             return Err(Error::new(

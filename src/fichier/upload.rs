@@ -20,6 +20,8 @@ const REPORT: &str = "end.pl";
 const STALL: Duration = Duration::from_secs(120);
 /// How long a node may work on a complete body before it answers.
 const ANSWER: Duration = Duration::from_secs(600);
+/// How long the page of an answer may take.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_PAGE: usize = 1 << 20;
 const MAX_REPORT: usize = 4 << 20;
@@ -113,9 +115,10 @@ impl Client {
                 xid: xid.unwrap_or_else(|| node.id.clone()),
             });
         }
-        let page = read_limited(ENDPOINT, response, MAX_PAGE)
-            .await
-            .unwrap_or_default();
+        // A page that does not come to its end tells nothing; the report does.
+        let page = read_limited(ENDPOINT, response, MAX_PAGE);
+        let page = tokio::time::timeout(PAGE_TIMEOUT, page).await;
+        let page = page.ok().and_then(Result::ok).unwrap_or_default();
         read_outcome(status, &page).map(|()| self.emission_of(node))
     }
 
@@ -211,7 +214,12 @@ async fn stalled(sent: &AtomicU64, complete: u64) -> Error {
 /// What a node says that does not redirect.
 pub(super) fn read_outcome(status: StatusCode, page: &[u8]) -> Result<(), Error> {
     if status != StatusCode::OK {
-        return Err(Error::refusal(ENDPOINT, status.as_u16(), &page_text(page)));
+        let error = Error::refusal(ENDPOINT, status.as_u16(), &page_text(page));
+        return Err(match error.kind() {
+            // Its own path is what the node does not know, not one of our files.
+            Kind::NotFound => error.with_kind(Kind::Server),
+            _ => error,
+        });
     }
     // Some nodes answer 200 instead of the redirect; a refusal is 200 too.
     match refusal_in(page) {

@@ -252,7 +252,6 @@ pub(super) fn remote_info(remote: &backend::Remote) -> proto::RemoteInfo {
         capabilities.extend([
             Can::Hash,
             Can::Put,
-            Can::PutUnknownSize,
             Can::KeepBoth,
             Can::RequestId,
             Can::Delete,
@@ -264,6 +263,9 @@ pub(super) fn remote_info(remote: &backend::Remote) -> proto::RemoteInfo {
             Can::Dedupe,
             Can::MoveDir,
         ]);
+    }
+    if remote.takes_unknown_sizes() {
+        capabilities.push(Can::PutUnknownSize);
     }
     capabilities.sort_unstable();
     // 1Fichier tells no checksums of shared folders.

@@ -102,6 +102,18 @@ pub(super) async fn until_deadline<T>(
     }
 }
 
+/// The same for work that has its own statuses.
+pub(super) async fn before_deadline<T>(
+    scope: Scope,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    tokio::select! {
+        biased;
+        result = work => result,
+        () = expired(scope) => Err(exceeded()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

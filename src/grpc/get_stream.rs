@@ -1,17 +1,30 @@
 //! The response stream of Get: header, chunks, trailer.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use futures::stream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::convert;
-use super::deadline::until_deadline;
+use super::deadline::before_deadline;
+use super::status::status;
 use crate::backend::Read;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fichier::Scope;
 use crate::proto::get_response::Payload;
 use crate::proto::{Chunk, GetHeader, GetResponse, GetTrailer};
+
+/// A caller that takes nothing for so long keeps no connection to 1Fichier…
+const IDLE: Duration = Duration::from_secs(10);
+/// …and for so long, if others wait for one.
+const LOOK: Duration = Duration::from_secs(1);
+/// A caller that takes nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 
 fn message(payload: Payload) -> GetResponse {
     GetResponse {
@@ -75,13 +88,64 @@ impl Chunks {
     }
 }
 
-enum Stage {
-    Header(Box<Chunks>),
-    Body(Box<Chunks>),
-    Done,
+/// Sends the messages, the trailer last and only when all is well.
+async fn send(
+    mut chunks: Chunks,
+    messages: mpsc::Sender<GetResponse>,
+) -> std::result::Result<(), Status> {
+    let ranges = chunks.read.ranges.iter().copied();
+    let header = GetHeader {
+        entry: Some(convert::entry(chunks.read.entry.clone())),
+        resolved_ranges: ranges.map(convert::resolved).collect(),
+    };
+    room(&messages, &mut chunks.read)
+        .await?
+        .send(message(Payload::Header(header)));
+    loop {
+        let room = room(&messages, &mut chunks.read).await?;
+        let Some((offset, data)) = chunks.next().await.map_err(|error| status(&error))? else {
+            let end = chunks.read.finish().await.map_err(|error| status(&error))?;
+            room.send(message(Payload::Trailer(GetTrailer {
+                sent_bytes: convert::to_i64(end.bytes),
+                checksums: end.checksums.into_iter().map(convert::checksum).collect(),
+                verified: end.verified,
+            })));
+            return Ok(());
+        };
+        let crc32c = Some(crc32c::crc32c(&data));
+        room.send(message(Payload::Chunk(Chunk {
+            offset: convert::to_i64(offset),
+            data,
+            crc32c,
+        })));
+    }
 }
 
-/// The messages of a read. The trailer comes only when all is well.
+/// Waits until the caller has taken the message before. One that takes its time
+/// gives its connections to others meanwhile.
+async fn room<'a>(
+    messages: &'a mpsc::Sender<GetResponse>,
+    read: &mut Read,
+) -> std::result::Result<mpsc::Permit<'a, GetResponse>, Status> {
+    let since = Instant::now();
+    loop {
+        if let Ok(room) = tokio::time::timeout(LOOK, messages.reserve()).await {
+            return room.map_err(|_| Status::cancelled("the caller went away"));
+        }
+        let idle = since.elapsed();
+        if idle >= IDLE || read.is_in_the_way() {
+            read.park();
+        }
+        if idle >= PATIENCE {
+            return Err(Status::deadline_exceeded(format!(
+                "nothing was taken for {} minutes; read the rest by its range",
+                PATIENCE.as_secs() / 60
+            )));
+        }
+    }
+}
+
+/// The messages of a read. It works ahead by one message.
 pub(super) fn messages(
     scope: Scope,
     read: Read,
@@ -95,45 +159,18 @@ pub(super) fn messages(
         range: 0,
         ended: false,
     };
-    stream::try_unfold(Stage::Header(Box::new(chunks)), move |stage| async move {
-        match stage {
-            Stage::Header(chunks) => {
-                let header = GetHeader {
-                    entry: Some(convert::entry(chunks.read.entry.clone())),
-                    resolved_ranges: chunks
-                        .read
-                        .ranges
-                        .iter()
-                        .copied()
-                        .map(convert::resolved)
-                        .collect(),
-                };
-                Ok(Some((
-                    message(Payload::Header(header)),
-                    Stage::Body(chunks),
-                )))
-            }
-            Stage::Body(mut chunks) => match until_deadline(scope, chunks.next()).await? {
-                Some((offset, data)) => {
-                    let crc32c = Some(crc32c::crc32c(&data));
-                    let chunk = Chunk {
-                        offset: convert::to_i64(offset),
-                        data,
-                        crc32c,
-                    };
-                    Ok(Some((message(Payload::Chunk(chunk)), Stage::Body(chunks))))
-                }
-                None => {
-                    let end = until_deadline(scope, chunks.read.finish()).await?;
-                    let trailer = GetTrailer {
-                        sent_bytes: convert::to_i64(end.bytes),
-                        checksums: end.checksums.into_iter().map(convert::checksum).collect(),
-                        verified: end.verified,
-                    };
-                    Ok(Some((message(Payload::Trailer(trailer)), Stage::Done)))
-                }
-            },
-            Stage::Done => Ok(None),
+    let (sender, messages) = mpsc::channel(1);
+    let work = AbortOnDropHandle::new(tokio::spawn(before_deadline(scope, send(chunks, sender))));
+    stream::unfold(Some((messages, work)), |state| async move {
+        let (mut messages, work) = state?;
+        if let Some(message) = messages.recv().await {
+            return Some((Ok(message), Some((messages, work))));
         }
+        // How it ended is told behind the last message.
+        let end = match work.await {
+            Ok(end) => end,
+            Err(error) => Err(status(&Error::internal(format!("a read stopped: {error}")))),
+        };
+        end.err().map(|error| (Err(error), None))
     })
 }

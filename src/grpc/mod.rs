@@ -15,3 +15,4 @@ mod status;
 #[cfg(fuzzing)]
 pub use list_stream::fuzz_token;
 pub use service::StorageService;
+pub(crate) use status::status as to_status;

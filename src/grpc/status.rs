@@ -19,7 +19,7 @@ const LONGEST_PUSHBACK: Duration = Duration::from_secs(10);
 
 /// The code is a function of the reason; ErrorInfo always comes with it, and
 /// the detail that fits the code.
-pub(super) fn status(error: &Error) -> Status {
+pub(crate) fn status(error: &Error) -> Status {
     let mut metadata: HashMap<String, String> = error
         .metadata()
         .iter()
@@ -121,6 +121,7 @@ mod tests {
             assert_eq!(
                 details.retry_info().is_some(),
                 reason.code() == Code::Unavailable
+                    || matches!(reason, Reason::SpoolFull | Reason::TooManyTransfers)
             );
         }
     }

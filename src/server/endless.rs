@@ -48,25 +48,27 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let answer = self.service.call(request);
-        let stopped = self.stopped.clone();
-        Box::pin(async move { Ok(answer.await?.map(|body| until(body, stopped))) })
+        let mut stopped = self.stopped.clone();
+        let stop = async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+            Status::unavailable("the server is stopping")
+        };
+        Box::pin(async move { Ok(answer.await?.map(|body| until(body, stop))) })
     }
 }
 
-/// The body, ended with UNAVAILABLE when it has nothing more to say at the stop.
-fn until(body: Body, stopped: watch::Receiver<bool>) -> Body {
-    let frames = stream::unfold(Some((BodyStream::new(body), stopped)), |state| async move {
-        let (mut frames, mut stopped) = state?;
-        let frame = tokio::select! {
+/// The body, ended with a status if that comes when it has nothing more to say.
+pub(super) fn until(body: Body, status: impl Future<Output = Status> + Send + 'static) -> Body {
+    let begin = Some((BodyStream::new(body), Box::pin(status)));
+    let frames = stream::unfold(begin, |state| async move {
+        let (mut frames, mut status) = state?;
+        let status = tokio::select! {
             biased;
-            frame = frames.next() => Some(frame?),
-            _ = stopped.wait_for(|stop| *stop) => None,
+            frame = frames.next() => return Some((frame?, Some((frames, status)))),
+            status = &mut status => status,
         };
-        if let Some(frame) = frame {
-            return Some((frame, Some((frames, stopped))));
-        }
         let mut trailers = HeaderMap::new();
-        let end = Status::unavailable("the server is stopping")
+        let end = status
             .add_header(&mut trailers)
             .map(|()| Frame::trailers(trailers));
         Some((end, None))

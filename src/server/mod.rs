@@ -1,6 +1,7 @@
 //! The running server: the account behind it, its listeners, its health, and
 //! how it stops.
 
+mod admission;
 mod endless;
 mod listen;
 mod state_dir;
@@ -25,8 +26,9 @@ use crate::fichier::{Access, ApiKey, Budget, Hosts, Password, ShareId};
 use crate::grpc::StorageService;
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
-use crate::transfer::SpoolDir;
+use crate::transfer::{Slots, SpoolDir};
 
+use admission::{Admission, Admitted, MAX_CALLS};
 use endless::Endless;
 use listen::Bound;
 pub use state_dir::StateDir;
@@ -45,12 +47,15 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 const MAX_FRAME: u32 = 256 << 10;
 const MAX_STREAMS: u32 = 256;
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long connections may take to close when no call is in work any more.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<String>,
     instance_id: String,
+    admission: Admission,
     stop: watch::Sender<bool>,
     listeners: JoinSet<Result<(), tonic::transport::Error>>,
     health: HealthReporter,
@@ -100,6 +105,7 @@ impl Server {
         let mut server = Self {
             addresses: bound.iter().map(Bound::address).collect(),
             sockets: bound.iter().filter_map(Bound::socket).collect(),
+            admission: Admission::new(MAX_CALLS),
             stop,
             listeners: JoinSet::new(),
             health,
@@ -122,7 +128,7 @@ impl Server {
                 .max_concurrent_streams(MAX_STREAMS)
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
-                .add_service(storage)
+                .add_service(Admitted::new(storage, server.admission.clone()))
                 .add_service(Endless::new(health_service.clone(), stopped.clone()))
                 .add_service(Endless::new(
                     reflection().build_v1().map_err(unusable)?,
@@ -180,29 +186,36 @@ impl Server {
         .to_string()
     }
 
-    /// Refuses new work and waits for the transfers in flight, but no longer
-    /// than the grace time.
+    /// Refuses new work and waits for what is in work, but no longer than the
+    /// grace time; then that is cut off. Until then callers are told so, and
+    /// health can be asked for.
     pub async fn stop(mut self) {
-        self.health
-            .set_service_status(SERVICE, ServingStatus::NotServing)
-            .await;
-        self.health
-            .set_service_status("", ServingStatus::NotServing)
-            .await;
-        self.stop.send_replace(true);
+        for service in [SERVICE, ""] {
+            let status = ServingStatus::NotServing;
+            self.health.set_service_status(service, status).await;
+        }
+        self.admission.close();
         self.tasks.close();
-        // It holds the catalog, which must be closed when this returns.
-        self.catalog_watch.abort();
         let drain = async {
-            while self.listeners.join_next().await.is_some() {}
+            self.admission.idle().await;
             self.tasks.wait().await;
-            let _ = (&mut self.catalog_watch).await;
         };
         if tokio::time::timeout(self.grace, drain).await.is_err() {
             tracing::warn!(
                 seconds = self.grace.as_secs(),
                 "some calls did not end in the grace time and are cut off"
             );
+        }
+        self.admission.cut();
+        self.stop.send_replace(true);
+        // It holds the catalog, which must be closed when this returns.
+        self.catalog_watch.abort();
+        let farewell = async {
+            while self.listeners.join_next().await.is_some() {}
+            let _ = (&mut self.catalog_watch).await;
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::info!("some clients keep their connections open and are left alone");
         }
     }
 }
@@ -226,6 +239,7 @@ fn open_remotes(
             ..catalog::Settings::default()
         },
         uploads: config.uploads.clone(),
+        slots: Slots::new(config.max_transfers),
         record_hashes: config.record_hashes.clone(),
         catalog_dir: state.catalog(),
         clock: config.clock,
@@ -244,7 +258,8 @@ fn open_remotes(
             Some(login) => Arc::clone(login),
             None => {
                 let limits = config.limits.clone();
-                let login = Login::new(hosts.clone(), key.clone(), limits, config.downloads)?;
+                let login =
+                    Login::new(hosts.clone(), key.clone(), limits, config.downloads.clone())?;
                 logins.insert(key.clone(), Arc::clone(&login));
                 login
             }

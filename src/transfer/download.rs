@@ -1,18 +1,19 @@
-//! Downloads: tokens that are used again, and reads that resume where they
-//! broke ([API §F]).
+//! Downloads: tokens that are used again, and a limited number of connections
+//! ([API §F]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, WeakShared};
 use reqwest::Url;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::fichier::{Access, Client, Download, Error, Kind, Scope};
+use super::reader::{Reader, Stretch};
+use super::segments::{Plan, Segments};
+use super::wait::Connections;
+use crate::fichier::{Access, Client, Error, Kind, Scope};
 
 /// A token may be used for 5 minutes; the margin is for clocks.
 const TOKEN_LIFE: Duration = Duration::from_secs(280);
@@ -21,10 +22,6 @@ const TOKENS: usize = 10_000;
 /// How long a file that was refused is not asked for again: repeated refusals
 /// lead to a ban ([API §1.1]).
 const REFUSAL_MEMORY: Duration = Duration::from_secs(300);
-/// Failures in a row, without a byte in between, before a read fails.
-const FAILURES: u32 = 5;
-/// New tokens in a row ([API §J26]).
-const NEW_TOKENS: u32 = 2;
 
 type Flight = BoxFuture<'static, Result<Url, Error>>;
 
@@ -69,21 +66,44 @@ fn trim<T>(known: &mut HashMap<Target, (T, Instant)>, life: Duration) {
     }
 }
 
+/// How much is read at a time.
+#[derive(Clone, Debug)]
+pub struct DownloadLimits {
+    /// Connections to download servers at once.
+    pub connections: usize,
+    /// Segments of one file that are read at the same time.
+    pub segments: usize,
+    /// Bytes of one segment. A shorter range is read over one connection.
+    pub segment_bytes: u64,
+}
+
+impl Default for DownloadLimits {
+    fn default() -> Self {
+        Self {
+            connections: 16,
+            segments: 1,
+            segment_bytes: 16 << 20,
+        }
+    }
+}
+
 /// The downloads of one account.
 #[derive(Debug)]
 pub struct Downloads {
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
     tokens: Mutex<Tokens>,
-    connections: Arc<Semaphore>,
+    limits: DownloadLimits,
+    connections: Arc<Connections>,
 }
 
 impl Downloads {
-    /// Downloads through this client, over so many connections at once.
-    pub fn new(client: Arc<Client>, connections: usize) -> Arc<Self> {
+    /// Downloads through this client.
+    pub fn new(client: Arc<Client>, limits: DownloadLimits) -> Arc<Self> {
         Arc::new(Self {
             client,
             tokens: Mutex::default(),
-            connections: Arc::new(Semaphore::new(connections)),
+            connections: Connections::new("download", limits.connections),
+            limits,
         })
     }
 
@@ -94,7 +114,11 @@ impl Downloads {
     /// A token of the file. All that need one at the same time wait for one
     /// call and share its outcome: ten questions for a file that is gone would
     /// lead to a ban ([API §1.1]).
-    async fn token(self: &Arc<Self>, scope: Scope, target: &Target) -> Result<Url, Error> {
+    pub(super) async fn token(
+        self: &Arc<Self>,
+        scope: Scope,
+        target: &Target,
+    ) -> Result<Url, Error> {
         let flight = {
             let mut tokens = self.lock();
             if let Some((token, issued)) = tokens.known.get(target)
@@ -157,16 +181,16 @@ impl Downloads {
     }
 
     /// Forgets a token, unless another reader has a new one already.
-    fn forget(&self, target: &Target, used: Option<&Url>) {
+    pub(super) fn forget(&self, target: &Target, used: Option<&Url>) {
         let known = &mut self.lock().known;
         if known.get(target).map(|(token, _)| token) == used {
             known.remove(target);
         }
     }
 
-    /// Reads `length` bytes from `offset` of a file of `size` bytes. Waits for
-    /// a connection.
-    pub async fn read(
+    /// Reads `length` bytes from `offset` of a file of `size` bytes. Nothing is
+    /// asked for before the first bytes are.
+    pub fn read(
         self: &Arc<Self>,
         scope: Scope,
         target: Target,
@@ -174,105 +198,21 @@ impl Downloads {
         length: u64,
         size: u64,
     ) -> Reader {
-        // The semaphore is never closed; a reader without a permit would only
-        // be one connection more.
-        let connection = Arc::clone(&self.connections).acquire_owned().await.ok();
-        Reader {
-            downloads: Arc::clone(self),
-            scope,
-            target,
-            at: offset,
-            end: offset + length,
-            size,
-            open: None,
-            token: None,
-            failures: 0,
-            new_tokens: 0,
-            _connection: connection,
+        let connections = Arc::clone(&self.connections);
+        let DownloadLimits {
+            segments,
+            segment_bytes,
+            ..
+        } = self.limits;
+        let range = offset..offset + length;
+        let downloads = Arc::clone(self);
+        let open =
+            move |range| Stretch::new(Arc::clone(&downloads), scope, target.clone(), range, size);
+        if segments > 1 && length > segment_bytes {
+            let plan = Plan::new(segments, segment_bytes);
+            Reader::many(Segments::new(open, connections, plan, range))
+        } else {
+            Reader::one(open(range), connections)
         }
-    }
-}
-
-/// The bytes of one range. It resumes by itself.
-#[derive(Debug)]
-pub struct Reader {
-    downloads: Arc<Downloads>,
-    scope: Scope,
-    target: Target,
-    at: u64,
-    end: u64,
-    size: u64,
-    open: Option<Download>,
-    token: Option<Url>,
-    failures: u32,
-    new_tokens: u32,
-    _connection: Option<OwnedSemaphorePermit>,
-}
-
-impl Reader {
-    /// The next bytes; `None` at the end of the range.
-    ///
-    /// # Errors
-    /// When 1Fichier refuses, or five attempts in a row brought nothing.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        while self.at < self.end {
-            let failed = match &mut self.open {
-                None => match self.connect().await {
-                    Ok(download) => {
-                        self.open = Some(download);
-                        continue;
-                    }
-                    Err(error) => error,
-                },
-                Some(download) => match download.next().await {
-                    Ok(Some(bytes)) => {
-                        self.at += bytes.len() as u64;
-                        self.failures = 0;
-                        self.new_tokens = 0;
-                        return Ok(Some(bytes));
-                    }
-                    Ok(None) => Error::new("download", Kind::Broken, "the content ended early"),
-                    Err(error) => error,
-                },
-            };
-            self.open = None;
-            self.recover(failed).await?;
-        }
-        Ok(None)
-    }
-
-    async fn connect(&mut self) -> Result<Download, Error> {
-        let token = self.downloads.token(self.scope, &self.target).await?;
-        self.token = Some(token.clone());
-        self.downloads
-            .client
-            .download(&token, self.at, self.end - self.at, self.size)
-            .await
-    }
-
-    async fn recover(&mut self, error: Error) -> Result<(), Error> {
-        match error.kind() {
-            Kind::Token => {
-                self.downloads.forget(&self.target, self.token.as_ref());
-                self.new_tokens += 1;
-                if self.new_tokens > NEW_TOKENS {
-                    return Err(error);
-                }
-            }
-            Kind::Broken | Kind::NotSent | Kind::Server => {
-                self.failures += 1;
-                if self.failures >= FAILURES {
-                    return Err(error);
-                }
-                // The same URL first; it may have died with the connection.
-                if self.failures > 1 {
-                    self.downloads.forget(&self.target, self.token.as_ref());
-                }
-                tokio::time::sleep(Duration::from_millis(200) * 3_u32.pow(self.failures - 1)).await;
-            }
-            _ => return Err(error),
-        }
-        tracing::info!(%error, at = self.at, "a download broke; resuming");
-        Ok(())
     }
 }

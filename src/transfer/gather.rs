@@ -4,11 +4,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 #[derive(Debug)]
 struct Queue<T> {
     waiting: VecDeque<(u64, T)>,
+    /// Wakes the collector when the last one was withdrawn.
+    deserted: Arc<Notify>,
 }
 
 /// What to do with the next item of a queue.
@@ -52,6 +56,7 @@ impl<K: Hash + Eq, T> Gather<K, T> {
         let start = !queues.contains_key(&key);
         let queue = queues.entry(key).or_insert_with(|| Queue {
             waiting: VecDeque::new(),
+            deserted: Arc::default(),
         });
         queue.waiting.push_back((id, item));
         (id, start)
@@ -106,13 +111,68 @@ impl<K: Hash + Eq, T> Gather<K, T> {
         };
         let before = queue.waiting.len();
         queue.waiting.retain(|(other, _)| *other != id);
+        if queue.waiting.is_empty() {
+            queue.deserted.notify_one();
+        }
         queue.waiting.len() < before
+    }
+
+    /// Ends when nothing waits any more, because all was withdrawn: then the
+    /// collector need not go on waiting for the call.
+    pub(crate) async fn deserted(&self, key: &K) {
+        loop {
+            let deserted = match self.lock().get(key) {
+                Some(queue) if !queue.waiting.is_empty() => Arc::clone(&queue.deserted),
+                _ => return,
+            };
+            deserted.notified().await;
+        }
+    }
+
+    /// Withdraws the item when dropped, if it has not left by then.
+    pub(crate) fn place(&self, key: K, id: u64) -> Place<'_, K, T> {
+        Place {
+            gather: self,
+            key,
+            id,
+        }
+    }
+}
+
+/// The place of an item, for as long as somebody waits for it.
+#[derive(Debug)]
+pub(crate) struct Place<'a, K: Hash + Eq, T> {
+    gather: &'a Gather<K, T>,
+    key: K,
+    id: u64,
+}
+
+impl<K: Hash + Eq, T> Drop for Place<'_, K, T> {
+    fn drop(&mut self) {
+        self.gather.withdraw(&self.key, self.id);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_queue_is_deserted_when_its_last_item_is_withdrawn() {
+        let gather = Gather::default();
+        gather.deserted(&"a").await;
+        let (first, _) = gather.push("a", 1);
+        let place = gather.place("a", gather.push("a", 2).0);
+        let mut deserted = std::pin::pin!(gather.deserted(&"a"));
+        assert!(futures::poll!(&mut deserted).is_pending());
+        drop(place);
+        assert!(
+            futures::poll!(&mut deserted).is_pending(),
+            "one still waits"
+        );
+        gather.withdraw(&"a", first);
+        deserted.await;
+    }
 
     #[test]
     fn items_gather_until_they_are_taken() {

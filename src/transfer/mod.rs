@@ -4,15 +4,20 @@
 mod download;
 mod gather;
 mod hasher;
+mod reader;
 mod report;
+mod segments;
 mod spool;
 mod tracker;
 mod upload;
+mod wait;
 
 pub use crate::checksum::{Algorithm, Algorithms, Checksum};
-pub use download::{Downloads, Reader, Target};
+pub use download::{DownloadLimits, Downloads, Target};
 pub(crate) use gather::{Fit, Gather};
 pub use hasher::Hasher;
-pub use spool::{Spool, SpoolDir, Spooled};
-pub use tracker::{Direction, Progress, Tracker, TransferView};
+pub use reader::Reader;
+pub use spool::{Spool, SpoolDir, SpoolPolicy, Spooled};
+pub use tracker::{Direction, Progress, Slots, Tracker, TransferView};
 pub use upload::{Expected, Streaming, UploadLimits, Uploaded, Uploads};
+pub use wait::CONNECTION_WAIT;

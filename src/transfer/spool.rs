@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +24,46 @@ const IN_MEMORY: usize = 64 << 10;
 /// Bytes of one write or read of the file.
 const PIECE: usize = 256 << 10;
 
+/// Which uploads are buffered before they leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SpoolPolicy {
+    /// Small ones, which leave in groups, those of unknown size, and all while
+    /// no connection is free.
+    #[default]
+    Auto,
+    /// Every one: a failure of an upload node is repaired without the client.
+    Always,
+    /// None: no disk is needed, but the size must be known, each file is an
+    /// upload of its own, and a failure is the client's to repeat.
+    Never,
+}
+
+impl SpoolPolicy {
+    const NAMES: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("always", Self::Always),
+        ("never", Self::Never),
+    ];
+}
+
+impl FromStr for SpoolPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::NAMES.iter().find(|(name, _)| *name == text);
+        known
+            .map(|(_, policy)| *policy)
+            .ok_or_else(|| format!("{text:?} is not one of auto, always, never"))
+    }
+}
+
+impl fmt::Display for SpoolPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = Self::NAMES.iter().find(|(_, policy)| policy == self);
+        f.write_str(known.map_or("", |(name, _)| name))
+    }
+}
+
 /// Where content is buffered, and how much fits.
 #[derive(Debug)]
 pub struct SpoolDir {
@@ -32,10 +73,13 @@ pub struct SpoolDir {
 }
 
 impl SpoolDir {
-    /// Buffers at most `limit` bytes below `path`, which must exist.
+    /// Buffers at most `limit` bytes below `path`, which must exist and be
+    /// ours alone: what a run left there that was killed is removed.
     pub fn new(path: impl Into<PathBuf>, limit: u64) -> Arc<Self> {
+        let path = path.into();
+        remove_files(&path);
         Arc::new(Self {
-            path: path.into(),
+            path,
             limit,
             used: AtomicU64::new(0),
         })
@@ -56,6 +100,17 @@ impl SpoolDir {
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .map_err(|used| {
+                if bytes > self.limit {
+                    return Error::new(
+                        Reason::SpoolFull,
+                        format!(
+                            "the upload of {bytes} bytes is larger than the whole buffer of {}; \
+                         raise --spool-bytes, or let files of known size stream through (--spool)",
+                            self.limit
+                        ),
+                    )
+                    .for_good();
+                }
                 Error::new(
                     Reason::SpoolFull,
                     format!(
@@ -69,6 +124,25 @@ impl SpoolDir {
             dir: Arc::clone(self),
             bytes,
         })
+    }
+}
+
+/// Files of the buffer have no name where the file system can do that; where
+/// it cannot, a crash may leave one.
+fn remove_files(path: &Path) {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return; // the first upload will tell what is wrong
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        match std::fs::remove_file(&path) {
+            Ok(()) => {
+                tracing::info!(path = %path.display(), "removed what a killed run had buffered")
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "something in the upload buffer cannot be removed");
+            }
+        }
     }
 }
 
@@ -184,6 +258,12 @@ impl Spool {
     }
 }
 
+/// EMFILE of the process or ENFILE of the machine, which are the same numbers
+/// on every Unix.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -192,6 +272,12 @@ async fn blocking<T: Send + 'static>(
         Ok(Err(error)) if error.kind() == io::ErrorKind::StorageFull => Err(Error::new(
             Reason::SpoolFull,
             format!("the disk of the state directory is full: {error}"),
+        )),
+        Ok(Err(error)) if is_out_of_files(&error) => Err(Error::new(
+            Reason::TooManyTransfers,
+            format!(
+                "this server may open no more files: {error}; try again later, raise its limit of open files, or lower --max-transfers"
+            ),
         )),
         Ok(Err(error)) => Err(Error::internal(format!(
             "the upload buffer failed: {error}"
@@ -307,17 +393,36 @@ mod tests {
     async fn a_full_spool_refuses() {
         let dir = tempfile::tempdir().unwrap();
         let spool = SpoolDir::new(dir.path(), 1 << 20);
-        assert_eq!(
-            Spool::new(&spool, Some(2 << 20)).unwrap_err().reason(),
-            Reason::SpoolFull
-        );
+        let too_large = Spool::new(&spool, Some(2 << 20)).unwrap_err();
+        assert_eq!(too_large.reason(), Reason::SpoolFull);
+        assert_eq!(too_large.retry_delay(), None, "it will never fit");
         let mut writer = Spool::new(&spool, None).unwrap();
         writer.write(&vec![0; 1 << 20]).await.unwrap();
+        let full = Spool::new(&spool, Some(1)).unwrap_err();
+        assert_eq!(full.reason(), Reason::SpoolFull);
+        assert!(full.retry_delay().is_some());
         assert_eq!(
             writer.write(&[0]).await.unwrap_err().reason(),
             Reason::SpoolFull
         );
         drop(writer);
         assert_eq!(spool.used(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".tmpAbCdEf"), b"buffered").unwrap();
+        SpoolDir::new(dir.path(), 1);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn policies_have_names() {
+        for (name, policy) in SpoolPolicy::NAMES {
+            assert_eq!(name.parse(), Ok(policy));
+            assert_eq!(policy.to_string(), name);
+        }
+        assert!("Auto".parse::<SpoolPolicy>().is_err());
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+
+use crate::error::{Error, Reason, Result};
 
 /// Which way a transfer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ struct Transfer {
     remote: Arc<str>,
     path: String,
     direction: Direction,
-    size: Option<u64>,
+    size: OnceLock<u64>,
     done: AtomicU64,
     start: Instant,
     time: SystemTime,
@@ -33,9 +36,41 @@ fn lock(table: &Table) -> MutexGuard<'_, BTreeMap<u64, Arc<Transfer>>> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How many transfers there may be at once, of all accounts together.
+#[derive(Debug)]
+pub struct Slots {
+    most: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Slots {
+    /// For so many.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            free: Arc::new(Semaphore::new(most)),
+        })
+    }
+
+    fn take(&self) -> Result<OwnedSemaphorePermit> {
+        let slot = Arc::clone(&self.free).try_acquire_owned();
+        slot.map_err(|_| {
+            Error::new(
+                Reason::TooManyTransfers,
+                format!(
+                    "{} transfers are in work, as many as this server is configured for; \
+                     try again when others are done, or raise --max-transfers",
+                    self.most
+                ),
+            )
+        })
+    }
+}
+
 /// The transfers of one account.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tracker {
+    slots: Arc<Slots>,
     next: AtomicU64,
     table: Arc<Table>,
 }
@@ -46,6 +81,7 @@ pub struct Progress {
     id: u64,
     transfer: Arc<Transfer>,
     table: Arc<Table>,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// What can be seen of a transfer.
@@ -68,7 +104,19 @@ pub struct TransferView {
 }
 
 impl Tracker {
+    /// No transfers yet.
+    pub fn new(slots: Arc<Slots>) -> Self {
+        Self {
+            slots,
+            next: AtomicU64::new(0),
+            table: Arc::default(),
+        }
+    }
+
     /// A transfer begins.
+    ///
+    /// # Errors
+    /// TOO_MANY_TRANSFERS.
     pub fn begin(
         &self,
         remote: Arc<str>,
@@ -76,24 +124,26 @@ impl Tracker {
         direction: Direction,
         size: Option<u64>,
         time: SystemTime,
-    ) -> Progress {
+    ) -> Result<Progress> {
+        let slot = self.slots.take()?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let done = AtomicU64::new(0);
         let transfer = Arc::new(Transfer {
             remote,
             path,
             direction,
-            size,
+            size: size.map_or_else(OnceLock::new, OnceLock::from),
             done,
             start: Instant::now(),
             time,
         });
         lock(&self.table).insert(id, Arc::clone(&transfer));
-        Progress {
+        Ok(Progress {
             id,
             transfer,
             table: Arc::clone(&self.table),
-        }
+            _slot: slot,
+        })
     }
 
     /// All transfers, the oldest first.
@@ -104,7 +154,7 @@ impl Tracker {
                 remote: Arc::clone(&transfer.remote),
                 path: transfer.path.clone(),
                 direction: transfer.direction,
-                size: transfer.size,
+                size: transfer.size.get().copied(),
                 done: transfer.done.load(Ordering::Relaxed),
                 start: transfer.time,
                 elapsed: transfer.start.elapsed(),
@@ -114,6 +164,11 @@ impl Tracker {
 }
 
 impl Progress {
+    /// The size is known now.
+    pub fn is_of(&self, size: u64) {
+        let _ = self.transfer.size.set(size);
+    }
+
     /// More bytes are done.
     pub fn add(&self, bytes: usize) {
         self.transfer

@@ -12,16 +12,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::gather::{Fit, Gather};
 use super::report::{self, Outcome};
-use super::spool::Spooled;
+use super::spool::{SpoolPolicy, Spooled};
+use super::wait::{Connection, Connections};
 use crate::fichier::{
-    BATCH, Client, Content, Emission, Error, Kind, Node, Part, Priority, Scope, StoredFile,
-    UPLOAD_BATCH,
+    BATCH, Client, Content, Emission, Error, Kind, Node, Part, Priority, Scope, StoredFile, Turn,
+    UPLOAD_BATCH, UPLOAD_NODE,
 };
 
 /// Times that a buffered file is sent before its upload fails.
@@ -35,6 +36,8 @@ const PIPE: usize = 4;
 /// How much is sent at a time.
 #[derive(Clone, Debug)]
 pub struct UploadLimits {
+    /// Which files are buffered.
+    pub spool: SpoolPolicy,
     /// Connections to upload nodes at once.
     pub connections: usize,
     /// Bytes of one group; a larger file goes alone.
@@ -49,6 +52,7 @@ pub struct UploadLimits {
 impl Default for UploadLimits {
     fn default() -> Self {
         Self {
+            spool: SpoolPolicy::Auto,
             connections: 4,
             group_bytes: 256 << 20,
             group_files: UPLOAD_BATCH,
@@ -95,7 +99,7 @@ struct Item {
 pub struct Uploads {
     client: Arc<Client>,
     limits: UploadLimits,
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     folders: Gather<i64, Item>,
 }
 
@@ -106,7 +110,7 @@ fn upload_scope() -> Scope {
 impl Uploads {
     /// Uploads through this client.
     pub fn new(client: Arc<Client>, limits: UploadLimits) -> Arc<Self> {
-        let connections = Arc::new(Semaphore::new(limits.connections));
+        let connections = Connections::new("upload.cgi", limits.connections);
         Arc::new(Self {
             client,
             limits,
@@ -115,9 +119,18 @@ impl Uploads {
         })
     }
 
-    /// Files larger than this stream straight through.
-    pub fn stream_from(&self) -> u64 {
-        self.limits.stream_from
+    /// Which files are buffered.
+    pub fn policy(&self) -> SpoolPolicy {
+        self.limits.spool
+    }
+
+    /// Whether a file streams straight through, if a connection is free.
+    pub fn streams(&self, size: Option<u64>) -> bool {
+        match self.limits.spool {
+            SpoolPolicy::Auto => size.is_some_and(|size| size > self.limits.stream_from),
+            SpoolPolicy::Always => false,
+            SpoolPolicy::Never => size.is_some(),
+        }
     }
 
     /// Stores a buffered file in a folder, in one group with others that wait
@@ -137,6 +150,7 @@ impl Uploads {
     ) -> Result<Uploaded, Error> {
         self.client.budget().check(scope)?;
         let (outcome, mut receiver) = oneshot::channel();
+        let cancelled = cancel.clone();
         let (id, start) = self.folders.push(
             folder,
             Item {
@@ -150,14 +164,14 @@ impl Uploads {
         if start {
             tokio::spawn(Arc::clone(self).collect(folder));
         }
-        tokio::select! {
+        let error = tokio::select! {
             biased;
             outcome = &mut receiver => return outcome.unwrap_or_else(|_| Err(stopped())),
-            error = self.client.budget().locked_out(scope) => {
-                if self.folders.withdraw(&folder, id) {
-                    return Err(error);
-                }
-            }
+            error = self.client.budget().locked_out(scope) => error,
+            () = cancelled.cancelled() => Error::given_up("upload.cgi"),
+        };
+        if self.folders.withdraw(&folder, id) {
+            return Err(error);
         }
         // It has left: transfers go on while the account is locked.
         receiver.await.unwrap_or_else(|_| Err(stopped()))
@@ -166,15 +180,25 @@ impl Uploads {
     /// Takes groups until nothing waits for the folder.
     async fn collect(self: Arc<Self>, folder: i64) {
         loop {
-            let Ok(connection) = Arc::clone(&self.connections).acquire_owned().await else {
-                return;
+            // While this waits, the group grows, or all of it leaves.
+            let turn = tokio::select! {
+                biased;
+                turn = self.turn() => Some(turn),
+                () = self.folders.deserted(&folder) => None,
             };
-            // While this waits for the budget, the group grows.
-            let node = self.client.upload_node(upload_scope()).await;
+            let connected = match turn {
+                None if self.folders.is_done(&folder) => return,
+                None => continue,
+                Some(Ok((connection, turn))) => {
+                    let node = self.client.upload_node(turn).await;
+                    node.map(|node| (connection, node))
+                }
+                Some(Err(error)) => Err(error),
+            };
             let group = self.take_group(folder);
-            match node {
+            match connected {
                 _ if group.is_empty() => {}
-                Ok(node) => {
+                Ok((connection, node)) => {
                     tokio::spawn(Arc::clone(&self).send_group(folder, group, node, connection));
                 }
                 Err(error) => {
@@ -191,6 +215,13 @@ impl Uploads {
                 return;
             }
         }
+    }
+
+    /// A connection, and then the turn to ask for a node.
+    async fn turn(&self) -> Result<(Connection, Turn), Error> {
+        let connection = self.connections.wait().await?;
+        let turn = self.client.turn(upload_scope(), UPLOAD_NODE).await?;
+        Ok((connection, turn))
     }
 
     fn take_group(&self, folder: i64) -> Vec<Item> {
@@ -220,7 +251,7 @@ impl Uploads {
         folder: i64,
         group: Vec<Item>,
         node: Node,
-        connection: OwnedSemaphorePermit,
+        connection: Connection,
     ) {
         // Groups still to send; a refused one is cut in halves, so that one
         // bad member does not fail the others.
@@ -236,6 +267,7 @@ impl Uploads {
                 Ok(node) => self.send_once(folder, &items, &node).await,
                 Err(error) => Err(error),
             };
+            let was_wrong = matches!(&outcome, Ok(outcome) if !outcome.wrong.is_empty());
             let (again, error) = match outcome {
                 Ok(outcome) => (self.settle(items, outcome, attempts).await, None),
                 Err(error) => (items, Some(error)),
@@ -264,8 +296,10 @@ impl Uploads {
                 );
                 rounds.push_back((again, attempts - 1));
             } else {
-                let error =
-                    error.unwrap_or_else(|| corrupt("1Fichier did not store what was sent"));
+                let error = error.unwrap_or_else(|| match was_wrong {
+                    true => corrupt("1Fichier did not store what was sent"),
+                    false => not_shown(),
+                });
                 for item in again {
                     let error = error.clone();
                     let error = if item.lost { error.unresolved() } else { error };
@@ -398,10 +432,11 @@ impl Uploads {
     }
 
     /// Begins an upload that streams straight to a node. `None` when all
-    /// connections are busy: then the content has to be buffered.
+    /// connections are busy: then the content has to be buffered. Where nothing
+    /// is buffered it waits for a connection.
     ///
     /// # Errors
-    /// When no node can be had.
+    /// When no node or, for half an hour, no connection can be had.
     pub async fn stream(
         self: &Arc<Self>,
         scope: Scope,
@@ -409,8 +444,10 @@ impl Uploads {
         name: &str,
         size: u64,
     ) -> Result<Option<Streaming>, Error> {
-        let Ok(connection) = Arc::clone(&self.connections).try_acquire_owned() else {
-            return Ok(None);
+        let connection = match self.connections.take() {
+            Some(connection) => connection,
+            None if self.limits.spool == SpoolPolicy::Never => self.connections.wait().await?,
+            None => return Ok(None),
         };
         let node = self
             .client
@@ -463,7 +500,7 @@ pub struct Streaming {
     chunks: Option<mpsc::Sender<Bytes>>,
     gate: oneshot::Sender<()>,
     task: AbortOnDropHandle<Result<Emission, Error>>,
-    _connection: OwnedSemaphorePermit,
+    _connection: Connection,
 }
 
 impl Streaming {
@@ -529,17 +566,23 @@ impl Streaming {
                 Kind::Name,
                 format!("1Fichier stored {:?} under another name", expected.name),
             )),
-            None => {
-                let text = "1Fichier does not show the uploaded file";
-                let error = Error::new("end.pl", Kind::Node, text);
-                Err(if lost { error.unresolved() } else { error })
-            }
+            None if lost => Err(not_shown().unresolved()),
+            None => Err(not_shown()),
         }
     }
 }
 
 fn stopped() -> Error {
     Error::new("upload.cgi", Kind::NotSent, "the server is stopping")
+}
+
+/// Neither the report nor the listing shows it: a repeat may help.
+fn not_shown() -> Error {
+    Error::new(
+        "end.pl",
+        Kind::Node,
+        "1Fichier does not show the uploaded file",
+    )
 }
 
 fn corrupt(text: &str) -> Error {

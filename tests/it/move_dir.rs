@@ -615,7 +615,7 @@ async fn a_caller_that_leaves_does_not_leave_a_directory_half_way() {
 async fn a_fault_at_any_call_loses_nothing() {
     let world = world().await;
     let (mut combinations, mut unseen, mut elsewhere) = (0, 0, 0);
-    for kind in crate::faults::kinds("folder/mv") {
+    for kind in crate::matrix::kinds::kinds("folder/mv") {
         for skip in 0..2 {
             for times in [1, 2, 100] {
                 let context = format!("{kind:?} x {times} behind {skip}");

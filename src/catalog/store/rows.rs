@@ -150,8 +150,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         }
         Write::Unsure { folder, touched } => {
             run(
-                "DELETE FROM changes WHERE folder = ?1 AND instr(change, ?2) > 0 AND change LIKE '{\"F%'
-                     AND change NOT LIKE '{\"FileRemoved%'",
+                "DELETE FROM changes WHERE folder = ?1 AND instr(change, ?2) > 0 AND change LIKE '{\"F%'",
                 &[folder, touched],
             )?;
         }

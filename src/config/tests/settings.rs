@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::schema::SETTINGS;
+use crate::transfer::SpoolPolicy;
 
 fn keyed() -> Place {
     Place::new().set("PLUTON_FICHIER_API_KEY", "K")
@@ -55,12 +56,16 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("state_dir", "/state", "\"/state\""),
     ("freshness", "1", "1"),
     ("exclusive", "true", "true"),
+    ("spool", "never", "\"never\""),
     ("spool_bytes", "2", "0x2"),
     ("uploads", "3", "3"),
     ("upload_group_bytes", "4", "4"),
     ("upload_group_files", "5", "5"),
     ("stream_from", "6", "6"),
     ("downloads", "7", "7"),
+    ("download_segments", "9", "9"),
+    ("download_segment_bytes", "2097152", "2_097_152"),
+    ("max_transfers", "10", "10"),
     ("calls_per_second", "0.5", "0.5"),
     ("record_hashes", "sha1,md5", "[\"sha1\", \"md5\"]"),
     ("shutdown_grace", "8", "8"),
@@ -85,7 +90,11 @@ fn check(loaded: Loaded) {
     assert_eq!(config.uploads.group_bytes, 4);
     assert_eq!(config.uploads.group_files, 5);
     assert_eq!(config.uploads.stream_from, 6);
-    assert_eq!(config.downloads, 7);
+    assert_eq!(config.uploads.spool, SpoolPolicy::Never);
+    let downloads = &config.downloads;
+    assert_eq!((downloads.connections, downloads.segments), (7, 9));
+    assert_eq!(downloads.segment_bytes, 2 << 20);
+    assert_eq!(config.max_transfers, 10);
     assert_eq!(config.record_hashes, "md5,sha1".parse().unwrap());
     assert_eq!(config.limits.calls_per_second, Some(0.5));
     assert_eq!(config.shutdown_grace, Duration::from_secs(8));
@@ -233,7 +242,7 @@ async fn the_help_tells_the_defaults() {
         assert_eq!(rest.split(']').next().unwrap(), value, "{name}");
         told += 1;
     }
-    assert_eq!(told, 13);
+    assert_eq!(told, 17);
 }
 
 #[tokio::test]
@@ -271,11 +280,15 @@ settings
   freshness = 5  (--freshness)
   exclusive = false  (default)
   spool_bytes = 10737418240  (default)
+  spool = auto  (default)
   uploads = 9  (~/toml)
   upload_group_bytes = 268435456  (default)
   upload_group_files = 500  (default)
   stream_from = 16777216  (default)
   downloads = 7  (PLUTON_FICHIER_DOWNLOADS)
+  download_segments = 1  (default)
+  download_segment_bytes = 16777216  (default)
+  max_transfers = 1000  (default)
   record_hashes = sha256,md5  (default)
   shutdown_grace = 30  (default)
   rclone_config = ~/conf  (~/toml)

@@ -89,6 +89,9 @@ pub(crate) enum Rule {
 /// The longest that a call waits for the budget.
 pub const MAX_WAIT: Duration = Duration::from_secs(600);
 
+/// The most calls that wait for one budget.
+pub const MAX_WAITING: usize = 10_000;
+
 /// What the budget allows. The defaults are the documented limits with a
 /// margin for clocks and network jitter.
 #[derive(Clone, Debug)]
@@ -193,19 +196,22 @@ impl Budget {
     /// in the queue up.
     ///
     /// # Errors
-    /// At once when the wait cannot fit the deadline, or [`MAX_WAIT`].
+    /// At once when the wait cannot fit the deadline, or [`MAX_WAIT`], and when
+    /// [`MAX_WAITING`] wait already.
     pub(crate) async fn acquire(&self, scope: Scope, rule: Rule, endpoint: &'static str) -> Grant {
         let now = Instant::now();
         let deadline = scope.deadline.unwrap_or(now + MAX_WAIT).min(now + MAX_WAIT);
-        let receiver = {
+        let (receiver, _place) = {
             let mut state = self.shared.lock();
+            state.check_room(endpoint)?;
             let ahead = state.waiters.range(..(scope.priority, u64::MAX)).count();
             state.check(endpoint, rule, deadline, ahead, now)?;
             let (grant, receiver) = oneshot::channel();
             let id = state.next_waiter;
             state.next_waiter += 1;
+            let key = (scope.priority, id);
             state.waiters.insert(
-                (scope.priority, id),
+                key,
                 Waiter {
                     rule,
                     endpoint,
@@ -213,7 +219,8 @@ impl Budget {
                     grant,
                 },
             );
-            receiver
+            let shared = Arc::clone(&self.shared);
+            (receiver, Place { shared, key })
         };
         self.dispatcher.get_or_init(|| {
             AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::clone(&self.shared))))
@@ -387,6 +394,18 @@ impl Budget {
         let state = self.shared.lock();
         let now = Instant::now();
         state.allowed_at(rule, now).saturating_duration_since(now)
+    }
+}
+
+/// A place in the queue. It is free again as soon as the caller leaves.
+struct Place {
+    shared: Arc<Shared>,
+    key: (Priority, u64),
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.lock().waiters.remove(&self.key);
     }
 }
 

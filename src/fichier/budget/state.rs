@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Grant, Limits, Permit, Priority, Rule};
+use super::{Grant, Limits, MAX_WAITING, Permit, Priority, Rule};
 use crate::fichier::error::{Error, Kind};
 
 /// Calls that may come at once.
@@ -148,6 +148,17 @@ impl State {
         } else {
             Err(self.too_late(endpoint, estimate - now))
         }
+    }
+
+    /// Refuses at once what would be one too many.
+    pub(super) fn check_room(&self, endpoint: &'static str) -> Result<(), Error> {
+        let waiting = self.waiters.len();
+        if waiting < MAX_WAITING {
+            return Ok(());
+        }
+        let text = format!("{waiting} calls wait for their turn already");
+        let wait = Duration::from_secs_f64(waiting as f64 / self.rate);
+        Err(Error::new(endpoint, Kind::Crowded, text).waiting(wait.max(Duration::from_secs(1))))
     }
 
     pub(super) fn too_late(&self, endpoint: &'static str, wait: Duration) -> Error {

@@ -92,3 +92,24 @@ async fn reads_overtake_deletes_and_a_cancelled_call_costs_nothing() {
     assert_eq!(*order.lock().unwrap(), ["read", "delete"]);
     assert_eq!(budget.activity().calls_last_minute["test"], 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_is_bounded_and_a_caller_that_leaves_is_gone_at_once() {
+    // A lock that everybody can wait out, and no rate that would refuse them.
+    let budget = Arc::new(Budget::new(Limits::none()));
+    budget.restore_lock(Duration::from_secs(300), "Flood detected");
+    let mut waiting: Vec<_> = (0..MAX_WAITING)
+        .map(|_| Box::pin(budget.acquire(READ, Rule::Call, "test")))
+        .collect();
+    for call in &mut waiting {
+        assert!(futures::poll!(call).is_pending());
+    }
+    assert_eq!(budget.activity().queued["read"], MAX_WAITING as u64);
+    let refused = budget.acquire(READ, Rule::Call, "test").await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Crowded);
+    waiting.truncate(MAX_WAITING / 2);
+    assert_eq!(budget.activity().queued["read"], MAX_WAITING as u64 / 2);
+    waiting.clear();
+    assert!(budget.activity().queued.is_empty());
+    assert!(budget.shared.lock().waiters.is_empty(), "not even a trace");
+}
