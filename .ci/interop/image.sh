@@ -11,6 +11,19 @@ target=$(uname -m)-unknown-linux-musl
 profile=${CI_PROFILE:-release}
 folder=$([[ $profile == dev ]] && echo debug || echo "$profile")
 
+# The Dockerfile, one instruction a line.
+dockerfile=$(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ta' -e '}' "$repository/Dockerfile" | grep -v '^#')
+builder=$(sed '/^FROM scratch/,$d' <<<"$dockerfile")
+
+# The builder stage has only what it copies, and .dockerignore lets through.
+mkdir "$work/source"
+while read -ra copied; do
+    for name in "${copied[@]:1:${#copied[@]}-2}"; do
+        grep -qxF "!$name" "$repository/.dockerignore" || fail ".dockerignore keeps $name out"
+        cp -a "$repository/$name" "$work/source/"
+    done
+done < <(grep '^COPY' <<<"$builder")
+
 # The static binary, as the builder stage makes it.
 if ! command -v musl-gcc >/dev/null; then
     apt-get update -qq
@@ -18,15 +31,14 @@ if ! command -v musl-gcc >/dev/null; then
 fi
 HOME=~root
 [[ -d $(rustc --print target-libdir --target "$target") ]] || rustup target add "$target"
-(cd "$repository" && cargo build --quiet --locked --bin pluton-fichier --target "$target" --profile "$profile")
-static=${CARGO_TARGET_DIR:-$repository/target}/$target/$folder/pluton-fichier
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$repository/target}
+(cd "$work/source" && cargo build --quiet --locked --bin pluton-fichier --target "$target" --profile "$profile")
+static=$CARGO_TARGET_DIR/$target/$folder/pluton-fichier
 ! readelf --program-headers "$static" | grep -q INTERP || fail "the binary needs a dynamic loader"
 ! readelf --dynamic "$static" | grep -q NEEDED || fail "the binary needs shared libraries"
 ok "a static binary for $target: $(($(stat -c %s "$static") >> 20)) MiB ($profile)"
 
-# The last stage, one instruction a line; and what the stage before puts aside.
-dockerfile=$(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ta' -e '}' "$repository/Dockerfile" | grep -v '^#')
-builder=$(sed '/^FROM scratch/,$d' <<<"$dockerfile")
+# The last stage, instruction by instruction.
 root=$work/root
 mkdir "$root"
 user='' environment=() entrypoint=() command=() health=() volumes=() signal=''

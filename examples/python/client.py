@@ -138,15 +138,15 @@ class Client:
 
 def explain(error):
     """The text, the reason and the delay of an error: its details are messages of google.rpc."""
-    text = f"{error.code().name}: {error.details()}"
+    reason = delay = ""
     status = rpc_status.from_call(error)
     for detail in status.details if status else []:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         if detail.Unpack(info):
-            text = f"{error.code().name} {info.reason}: {error.details()}"
+            reason = f" {info.reason}"
         elif detail.Unpack(retry):
-            text += f" (retry in {retry.retry_delay.ToMilliseconds() / 1000:.1f} s)"
-    return text
+            delay = f" (retry in {retry.retry_delay.ToMilliseconds() / 1000:.1f} s)"
+    return f"{error.code().name}{reason}: {error.details()}{delay}"
 
 
 def main():

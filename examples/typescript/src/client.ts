@@ -203,17 +203,16 @@ function sha256(content: Uint8Array) {
 function explain(error: unknown): string {
   const { code, details, message, metadata } = error as ServiceError;
   if (!metadata) return message;
-  const name = status[code];
-  let text = `${name}: ${details}`;
+  let [reason, delay] = ["", ""];
   const [encoded] = metadata.get("grpc-status-details-bin");
   for (const { typeUrl, value } of encoded ? Status.decode(encoded as Buffer).details : []) {
-    if (typeUrl.endsWith("/google.rpc.ErrorInfo")) text = `${name} ${ErrorInfo.decode(value).reason}: ${details}`;
+    if (typeUrl.endsWith("/google.rpc.ErrorInfo")) reason = ` ${ErrorInfo.decode(value).reason}`;
     if (typeUrl.endsWith("/google.rpc.RetryInfo")) {
-      const delay = RetryInfo.decode(value).retryDelay;
-      text += ` (retry in ${((delay?.seconds ?? 0) + (delay?.nanos ?? 0) / 1e9).toFixed(1)} s)`;
+      const { seconds = 0, nanos = 0 } = RetryInfo.decode(value).retryDelay ?? {};
+      delay = ` (retry in ${(seconds + nanos / 1e9).toFixed(1)} s)`;
     }
   }
-  return text;
+  return `${status[code]}${reason}: ${details}${delay}`;
 }
 
 async function main() {
