@@ -34,8 +34,8 @@ HOME=~root
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$repository/target}
 (cd "$work/source" && cargo build --quiet --locked --bin pluton-fichier --target "$target" --profile "$profile")
 static=$CARGO_TARGET_DIR/$target/$folder/pluton-fichier
-! readelf --program-headers "$static" | grep -q INTERP || fail "the binary needs a dynamic loader"
-! readelf --dynamic "$static" | grep -q NEEDED || fail "the binary needs shared libraries"
+[[ $(readelf --program-headers "$static") != *INTERP* ]] || fail "the binary needs a dynamic loader"
+[[ $(readelf --dynamic "$static") != *NEEDED* ]] || fail "the binary needs shared libraries"
 ok "a static binary for $target: $(($(stat -c %s "$static") >> 20)) MiB ($profile)"
 
 # The last stage, instruction by instruction.
