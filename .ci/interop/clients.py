@@ -56,7 +56,8 @@ def go(directory):
     before = {path: path.read_bytes() for path in (directory / "gen").rglob("*.go")}
     run("npx", "--yes", "@bufbuild/buf@1.75.0", "generate", cwd=directory)
     after = {path: path.read_bytes() for path in (directory / "gen").rglob("*.go")}
-    equal("the committed stubs are those of the contract", before == after, True)
+    if before != after:
+        raise AssertionError("the stubs in examples/go/gen were older than the contract; they are made anew now: commit them")
     run("go", "vet", "./...", cwd=directory)
     program = TOOLS / "bin/example-go"
     run("go", "build", "-o", str(program), ".", cwd=directory)

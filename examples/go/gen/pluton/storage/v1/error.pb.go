@@ -90,9 +90,10 @@ const (
 	ErrorReason_ERROR_REASON_UPSTREAM_ACCESS_DENIED ErrorReason = 27
 	// RESOURCE_EXHAUSTED: the 1Fichier account is full.
 	ErrorReason_ERROR_REASON_STORAGE_QUOTA_EXCEEDED ErrorReason = 28
-	// RESOURCE_EXHAUSTED: this server has no room left to buffer the upload.
+	// RESOURCE_EXHAUSTED: this server has no room left to buffer the upload. RetryInfo says when to come back; without it
+	// the upload is larger than all the room there is.
 	ErrorReason_ERROR_REASON_SPOOL_FULL ErrorReason = 29
-	// RESOURCE_EXHAUSTED: more transfers than this server is configured for.
+	// RESOURCE_EXHAUSTED: more transfers than this server is configured for. RetryInfo says when to come back.
 	ErrorReason_ERROR_REASON_TOO_MANY_TRANSFERS ErrorReason = 30
 	// UNAVAILABLE: 1Fichier has locked the account or address for a while. RetryInfo says for how long.
 	ErrorReason_ERROR_REASON_UPSTREAM_LOCKED ErrorReason = 31
