@@ -1,12 +1,21 @@
 //! Errors as rich gRPC statuses (design, section 3).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::{DOMAIN, Error, Reason};
 use crate::proto;
+
+/// By this, gRPC libraries that repeat calls themselves learn when, in
+/// milliseconds, or that they shall not (gRPC proposal A6).
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// A library that waits longer runs into the deadline of its call, and its
+/// caller never learns what RetryInfo says.
+const LONGEST_PUSHBACK: Duration = Duration::from_secs(10);
 
 /// The code is a function of the reason; ErrorInfo always comes with it, and
 /// the detail that fits the code.
@@ -49,7 +58,20 @@ pub(crate) fn status(error: &Error) -> Status {
     if let Some(delay) = error.retry_delay() {
         details.set_retry_info(Some(delay));
     }
-    Status::with_error_details(error.reason().code(), error.message(), details)
+    let (code, metadata) = (error.reason().code(), pushback(error));
+    Status::with_error_details_and_metadata(code, error.message(), details, metadata)
+}
+
+fn pushback(error: &Error) -> MetadataMap {
+    let mut metadata = MetadataMap::new();
+    if let Some(delay) = error.retry_delay() {
+        let value = match u64::try_from(delay.as_millis()) {
+            Ok(milliseconds) if delay <= LONGEST_PUSHBACK => MetadataValue::from(milliseconds),
+            _ => MetadataValue::from_static("-1"),
+        };
+        metadata.insert(PUSHBACK, value);
+    }
+    metadata
 }
 
 fn resource_type(reason: Reason) -> &'static str {
@@ -78,8 +100,6 @@ pub(super) fn failure(error: &Error) -> proto::Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -120,5 +140,22 @@ mod tests {
             details.retry_info().unwrap().retry_delay,
             Some(Duration::from_secs(31))
         );
+    }
+
+    #[test]
+    fn libraries_wait_for_short_delays_and_leave_long_ones_to_the_caller() {
+        let pushback = |error: Error| {
+            let status = status(&error);
+            let value = status.metadata().get(PUSHBACK)?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        let after = |milliseconds| {
+            let error = Error::new(Reason::UpstreamLocked, "x");
+            pushback(error.retry_after(Duration::from_millis(milliseconds)))
+        };
+        assert_eq!(after(0).unwrap(), "0");
+        assert_eq!(after(10_000).unwrap(), "10000");
+        assert_eq!(after(10_001).unwrap(), "-1");
+        assert_eq!(pushback(Error::invalid_path("a//b", "why")), None);
     }
 }

@@ -32,6 +32,7 @@ mod passwords;
 mod persistence;
 mod purge;
 mod recorded;
+mod reference;
 mod relocations;
 mod security;
 mod segments;

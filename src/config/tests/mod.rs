@@ -22,6 +22,7 @@ mod bad_input;
 mod network;
 mod options;
 mod rclone_vectors;
+mod reference;
 mod remotes;
 mod settings;
 
