@@ -6,7 +6,9 @@
 //! ```text
 //! cli (client commands)        server (listeners, health, shutdown) ── config
 //!      │                            │
-//!      └──────────────────────── grpc (the face: convert, stream, map errors)
+//!      └──────────────────────── grpc (the face: rights, convert, stream, map errors)
+//!                                   │
+//!                                access (tokens and their rights)
 //!                                   │
 //!                                backend (rclone's operations on paths)
 //!                                   │
@@ -14,10 +16,11 @@
 //!                                   │
 //!                                fichier (typed client, request budget)
 //!
-//! checksum, clock, encoding, error, proto: leaves that all may use
+//! checksum, clock, encoding, error, proto, tls: leaves that all may use
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 
+pub mod access;
 pub mod backend;
 pub mod catalog;
 pub mod checksum;
@@ -31,4 +34,5 @@ pub mod fichier;
 pub mod grpc;
 pub mod proto;
 pub mod server;
+pub mod tls;
 pub mod transfer;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use pluton_fichier::access::{self, TokenCommand};
 use pluton_fichier::cli::{self, ClientCommand};
 use pluton_fichier::config::{
-    Config, Environment, Loaded, LogArgs, LogFormat, Logging, ServeArgs, with_variables,
+    Config, Environment, Loaded, LogArgs, LogFormat, Logging, ServeArgs, StateArgs, with_variables,
 };
 use pluton_fichier::emulator::EmulatorArgs;
 use pluton_fichier::server::Server;
@@ -30,6 +31,8 @@ enum Command {
     Serve(ServeArgs),
     /// Print every setting and where it comes from, and every problem with them.
     CheckConfig(CheckArgs),
+    /// Make, list and revoke the tokens of callers. A running server sees it.
+    Token(TokenArgs),
     /// Run only the emulator of the 1Fichier API.
     Emulator(EmulatorArgs),
     #[command(flatten)]
@@ -44,6 +47,15 @@ struct CheckArgs {
 
     #[command(flatten)]
     serve: ServeArgs,
+}
+
+#[derive(Args)]
+struct TokenArgs {
+    #[command(subcommand)]
+    command: TokenCommand,
+
+    #[command(flatten)]
+    place: StateArgs,
 }
 
 fn log_to_stderr(logging: &Logging) {
@@ -61,7 +73,8 @@ fn log_to_stderr(logging: &Logging) {
 fn parse() -> Cli {
     let command = with_variables(Cli::command())
         .mut_subcommand("serve", with_variables)
-        .mut_subcommand("check-config", with_variables);
+        .mut_subcommand("check-config", with_variables)
+        .mut_subcommand("token", with_variables);
     Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
@@ -100,6 +113,7 @@ async fn run() -> ExitCode {
         Command::CheckConfig(args) => {
             check_config(&args.serve.load(cli.log, &environment).await, args.json)
         }
+        Command::Token(args) => tokens(args, &environment),
         Command::Emulator(args) => match log(cli.log) {
             Ok(()) => finish(pluton_fichier::emulator::run(args).await),
             Err(problem) => wrong_usage(&problem),
@@ -109,6 +123,17 @@ async fn run() -> ExitCode {
             Err(problem) => wrong_usage(&problem),
         },
     }
+}
+
+fn tokens(args: TokenArgs, environment: &Environment) -> ExitCode {
+    let printed = match args.place.resolve(environment) {
+        Ok(state_dir) => access::run(&args.command, &state_dir),
+        Err(problems) => return fail(&problems),
+    };
+    finish(printed.and_then(|text| {
+        let written = std::io::stdout().write_all(text.as_bytes());
+        written.map_err(|error| format!("cannot write to standard output: {error}"))
+    }))
 }
 
 fn finish(outcome: Result<(), String>) -> ExitCode {
@@ -154,13 +179,17 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
     let failed = |error: std::io::Error| format!("cannot wait for signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let server = Server::start(config).await?;
     // Whoever started the server may have closed stdout; that is their choice.
     let _ = writeln!(std::io::stdout(), "{}", server.ready_line());
     tracing::info!(addresses = ?server.addresses(), "listening");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            Some(()) = hangup.recv() => server.reload(),
+        }
     }
     tracing::info!("stopping; a second signal stops at once");
     tokio::select! {

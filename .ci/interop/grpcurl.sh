@@ -272,6 +272,35 @@ for method in $methods; do
     [[ " ${called[*]} " == *" $method "* ]] || fail "$method can be called, and nothing here calls it"
 done
 
+# The same over TLS, with a token; health is for everybody.
+certificate tls
+mkdir -p "$work/grpc/health/v1"
+cat >"$work/grpc/health/v1/health.proto" <<'END'
+syntax = "proto3";
+package grpc.health.v1;
+message HealthCheckRequest { string service = 1; }
+message HealthCheckResponse { enum Status { UNKNOWN = 0; SERVING = 1; NOT_SERVING = 2; } Status status = 1; }
+service Health { rpc Check(HealthCheckRequest) returns (HealthCheckResponse); }
+END
+"$program" token create one --prefix public --state-dir "$work/tls" >"$work/token"
+start tls --emulator --state-dir "$work/tls" --grpc-listen 127.0.0.1:0 --tls-cert "$work/tls.pem" --tls-key "$work/tls.key"
+over_tls=("$grpcurl" -cacert "$work/tls.pem" -max-time 60)
+bearer="authorization: Bearer $(cat "$work/token")"
+status=0
+"${over_tls[@]}" "$address" list >"$work/tls.list" 2>&1 || status=$?
+((status != 0)) && grep -q "valid token" "$work/tls.list" || fail "list without a token: $(cat "$work/tls.list")"
+equal "what is listed with a token" "$("${over_tls[@]}" -H "$bearer" "$address" list)" "$services"
+"${over_tls[@]}" -proto grpc/health/v1/health.proto -import-path "$work" "$address" grpc.health.v1.Health/Check \
+    >"$work/health" 2>&1 || fail "health: $(cat "$work/health")"
+grep -q SERVING "$work/health" || fail "health: $(cat "$work/health")"
+"${over_tls[@]}" -H "$bearer" -d '{"path": "public/d"}' "$address" "$service/Mkdir" >/dev/null
+status=0
+"${over_tls[@]}" -H "$bearer" -d '{"path": "private"}' "$address" "$service/Mkdir" >"$work/tls.refused" 2>&1 || status=$?
+equal "the exit code outside the prefix" "$status" $((64 + 7))
+grep -q PREFIX_FORBIDDEN "$work/tls.refused" || fail "outside the prefix: $(cat "$work/tls.refused")"
+stop TERM
+ok "TLS and a token"
+
 pid=$server
 stop TERM
 equal "the number of lines on stdout" "$(wc -l <"$work/server.out")" 1

@@ -103,3 +103,21 @@ stop() {
     wait "$pid" || status=$?
     equal "the exit code after SIG$1" "$status" 0
 }
+
+# certificate NAME: makes $work/NAME.pem for this host, and $work/NAME.key. It is its own authority.
+certificate() {
+    cat >"$work/openssl.conf" <<END
+[req]
+distinguished_name = name
+x509_extensions = extensions
+prompt = no
+[name]
+CN = $1
+[extensions]
+basicConstraints = critical, CA:FALSE
+subjectAltName = DNS:localhost, IP:127.0.0.1
+END
+    (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+        -config "$work/openssl.conf" -keyout "$work/$1.key" -out "$work/$1.pem" 2>"$work/openssl.log") \
+        || fail "openssl cannot make a certificate: $(cat "$work/openssl.log")"
+}

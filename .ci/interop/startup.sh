@@ -51,9 +51,88 @@ equal "the first address" "$address" "unix:$socket"
 equal "the mode of the socket" "$(stat -c %a "$socket")" 600
 equal "the mode of its directory" "$(stat -c %a "$work/run")" 700
 refused "in use" "${serve[@]}" --emulator --grpc-listen "unix:$socket"
+equal "the health" "$("$program" healthcheck --server "unix:$socket")" SERVING
+"$program" put --server "unix:$socket" "$0" script.sh >/dev/null
+equal "what refresh forgets" "$("$program" refresh --server "unix:$socket" -r --json)" '{"dropped_directories":1,"loaded_directories":0}'
+equal "the transfers" "$("$program" activity --server "unix:$socket" --json | json 'm[0]["transfers"]')" "[]"
 stop TERM
+status=0
+"$program" healthcheck --server "unix:$socket" >/dev/null 2>&1 || status=$?
+equal "the exit code of healthcheck without a server" "$status" 6
 [[ ! -e $socket ]] || fail "the socket is left behind"
 ok "a private Unix socket beside TCP"
+
+# Strangers meet TLS and tokens. Certificates and tokens change while the server runs.
+certificate old
+certificate new
+cp "$work/old.pem" "$work/cert.pem"
+cp "$work/old.key" "$work/cert.key"
+secured=(--emulator --state-dir "$work/secured" --tls-cert "$work/cert.pem" --tls-key "$work/cert.key")
+refused "whoever connects may do everything" "$program" serve "${secured[@]}" --grpc-listen 0.0.0.0:0
+token=("$program" token --state-dir "$work/secured")
+"${token[@]}" create writer >"$work/writer"
+"${token[@]}" create reader --prefix fichier:public --read-only >"$work/reader"
+refused "already" "${token[@]}" create reader
+equal "the mode of the tokens" "$(stat -c %a "$work/secured/tokens.json")" 600
+! grep -qF "$(cat "$work/writer")" "$work/secured/tokens.json" || fail "the token is kept as it is"
+refused "there is no encryption" "$program" serve --emulator --state-dir "$work/secured" --grpc-listen 0.0.0.0:0
+start secured "${secured[@]}" --grpc-listen 0.0.0.0:0 --grpc-listen "unix:$work/secured.sock"
+port=${address##*:}
+
+# client EXIT ARGUMENTS...: the client ends with this exit code.
+client() {
+    local wanted=$1 status=0
+    shift
+    "$program" "$@" >"$work/client.out" 2>"$work/client.err" || status=$?
+    equal "the exit code of $* ($(cat "$work/client.err"))" "$status" "$wanted"
+}
+
+# eventually EXIT ARGUMENTS...: the same within 10 seconds.
+eventually() {
+    local wanted=$1 i status
+    shift
+    for ((i = 0; i < 100; i++)); do
+        status=0
+        "$program" "$@" >"$work/client.out" 2>"$work/client.err" || status=$?
+        ((status != wanted)) || return 0
+        sleep 0.1
+    done
+    fail "$* still ends with $status instead of $wanted: $(cat "$work/client.err")"
+}
+
+there=(--server "https://localhost:$port" --tls-ca "$work/old.pem")
+echo hello >"$work/hello"
+client 7 ls "${there[@]}"
+client 0 put "$work/hello" public/hello "${there[@]}" --token-file "$work/writer"
+client 7 put "$work/hello" public/more "${there[@]}" --token-file "$work/reader"
+client 7 ls "${there[@]}" --token-file "$work/reader"
+PLUTON_FICHIER_TOKEN=$(cat "$work/reader") client 0 cat public/hello "${there[@]}"
+equal "what the reader reads" "$(cat "$work/client.out")" hello
+client 6 ls --server "https://localhost:$port" --tls-ca "$work/new.pem" --token-file "$work/writer"
+client 0 ls --server "unix:$work/secured.sock"
+"${token[@]}" revoke reader
+eventually 7 cat public/hello "${there[@]}" --token-file "$work/reader"
+ok "TLS and tokens for strangers; a revoked token is refused while the server runs"
+
+echo nonsense >"$work/cert.pem"
+kill -HUP "$pid"
+eventually 0 ls "${there[@]}" --token-file "$work/writer"
+for ((i = 0; i < 100; i++)); do
+    ! grep -q "the old certificate stays in use" "$work/secured.log" || break
+    sleep 0.1
+done
+((i < 100)) || fail "the log says nothing of the broken certificate"
+client 0 ls "${there[@]}" --token-file "$work/writer"
+cp "$work/new.key" "$work/cert.key"
+cp "$work/new.pem" "$work/cert.pem"
+kill -HUP "$pid"
+eventually 0 ls --server "https://localhost:$port" --tls-ca "$work/new.pem" --token-file "$work/writer"
+client 6 ls "${there[@]}" --token-file "$work/writer"
+for secret in "$(cat "$work/writer")" "$(cat "$work/reader")" "$(sed -n 2p "$work/new.key")"; do
+    ! grep -qF -- "$secret" "$work/secured.log" "$work/secured.out" || fail "a secret is in the log"
+done
+stop TERM
+ok "a broken certificate changes nothing and is told; a new one is taken"
 
 # A server that was killed is in nobody's way.
 start killed --emulator --state-dir "$work/state" --grpc-listen "unix:$socket"
@@ -280,9 +359,10 @@ refused "BackQuote" "${conf[@]}" "$work/encoding.conf"
 refused "there are: fich" "${conf[@]}" "$work/plain.conf" --remote nobody
 refused "type.toml:1: uploads must be a number" env "$key" "${serve[@]}" --config "$work/type.toml"
 refused 'unknown.toml:2: unknown key "uplods"; did you mean "uploads"' env "$key" "${serve[@]}" --config "$work/unknown.toml"
+refused "emulat" "${serve[@]}" --emulator --api-key-file "$work/key"
 
 # Wrong usage: clap adds how it would be right.
-for arguments in --no-such-flag "--emulator --grpc-listen nonsense" "--emulator --uploads 0" "--emulator --encoding x" "--emulator --api-key-file x"; do
+for arguments in --no-such-flag "--emulator --grpc-listen nonsense" "--emulator --uploads 0" "--emulator --encoding x"; do
     status=0
     # shellcheck disable=SC2086
     timeout 10 "$program" serve $arguments >"$work/usage.out" 2>"$work/usage.err" || status=$?

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 /// How to reach the server.
 #[derive(Args, Clone, Debug)]
 pub struct ConnectArgs {
-    /// Address of the server: host:port, http://host:port or unix:/path
+    /// Address of the server: host:port, http://host:port, https://host:port or unix:/path
     #[arg(
         long,
         help_heading = "Connection",
@@ -27,6 +27,41 @@ pub struct ConnectArgs {
         hide_default_value = true
     )]
     pub remote: String,
+    /// File that holds the token for the server. The token itself may stand in PLUTON_FICHIER_TOKEN
+    #[arg(
+        long,
+        help_heading = "Connection",
+        value_name = "FILE",
+        env = "PLUTON_FICHIER_TOKEN_FILE"
+    )]
+    pub token_file: Option<PathBuf>,
+    /// Authorities that the server's certificate may be of, in PEM; host:port then means https
+    /// [default: those of the system]
+    #[arg(
+        long,
+        help_heading = "Connection",
+        value_name = "FILE",
+        env = "PLUTON_FICHIER_TLS_CA"
+    )]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate to show to the server, in PEM
+    #[arg(
+        long,
+        help_heading = "Connection",
+        value_name = "FILE",
+        env = "PLUTON_FICHIER_CLIENT_CERT",
+        requires = "client_key"
+    )]
+    pub client_cert: Option<PathBuf>,
+    /// Private key of that certificate, in PEM
+    #[arg(
+        long,
+        help_heading = "Connection",
+        value_name = "FILE",
+        env = "PLUTON_FICHIER_CLIENT_KEY",
+        requires = "client_cert"
+    )]
+    pub client_key: Option<PathBuf>,
     /// Print JSON instead of text
     #[arg(long, help_heading = "Connection")]
     pub json: bool,
@@ -72,6 +107,12 @@ pub enum ClientCommand {
     Test(TestArgs),
     /// Tell what the server is and what its remotes can do
     Info(InfoArgs),
+    /// Forget or reload what the server remembers of a directory
+    Refresh(RefreshArgs),
+    /// Tell what the server is doing: request budgets, transfers, what it remembers
+    Activity(ActivityArgs),
+    /// Exit with 0 if the server serves, for containers and scripts
+    Healthcheck(HealthcheckArgs),
 }
 
 /// Arguments of `ls`.
@@ -342,6 +383,42 @@ pub struct InfoArgs {
     pub connect: ConnectArgs,
 }
 
+/// Arguments of `refresh`.
+#[derive(Args, Clone, Debug)]
+pub struct RefreshArgs {
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// The directory [default: the root]
+    #[arg(default_value = "", hide_default_value = true)]
+    pub path: String,
+    /// Also its subdirectories
+    #[arg(short, long, visible_short_alias = 'R')]
+    pub recursive: bool,
+    /// List again now instead of at the next use
+    #[arg(long)]
+    pub reload: bool,
+}
+
+/// Arguments of `activity`.
+#[derive(Args, Clone, Debug)]
+pub struct ActivityArgs {
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// Show it again and again, by default every second; --json prints one document a line
+    #[arg(short, long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1s", value_parser = parse_timeout)]
+    pub watch: Option<Duration>,
+}
+
+/// Arguments of `healthcheck`.
+#[derive(Args, Clone, Debug)]
+pub struct HealthcheckArgs {
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
 /// A checksum algorithm on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum HashKind {
@@ -408,6 +485,9 @@ impl ClientCommand {
             Self::Cp(args) => &args.connect,
             Self::Test(args) => &args.connect,
             Self::Info(args) => &args.connect,
+            Self::Refresh(args) => &args.connect,
+            Self::Activity(args) => &args.connect,
+            Self::Healthcheck(args) => &args.connect,
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
 use super::ConnectArgs;
+use super::credentials;
 use super::exit::{Problem, root_cause};
 use super::io::Io;
 use super::output;
@@ -26,8 +28,9 @@ const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// A connection, with what every request needs.
 pub(super) struct Session {
-    client: StorageBackendClient<Channel>,
+    channel: Channel,
     remote: String,
+    authorization: Option<MetadataValue<Ascii>>,
     deadline: Option<Instant>,
 }
 
@@ -37,7 +40,8 @@ impl Session {
         args: &ConnectArgs,
         deadline: Option<Instant>,
     ) -> Result<Self, Problem> {
-        let endpoint = endpoint(&args.server)?;
+        let authorization = credentials::authorization(args)?;
+        let endpoint = endpoint(args)?;
         let channel = endpoint.connect().await.map_err(|error| {
             let cause = root_cause(&error);
             Problem::new(
@@ -50,15 +54,21 @@ impl Session {
             )
         })?;
         Ok(Self {
-            client: StorageBackendClient::new(channel),
+            channel,
             remote: args.remote.clone(),
+            authorization,
             deadline,
         })
     }
 
     /// A client that shares the connection.
     pub(super) fn client(&self) -> StorageBackendClient<Channel> {
-        self.client.clone()
+        StorageBackendClient::new(self.channel())
+    }
+
+    /// The connection, for other services.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// The remote that requests name.
@@ -66,9 +76,13 @@ impl Session {
         self.remote.clone()
     }
 
-    /// A request that tells the server how much time is left.
+    /// A request that tells the server who asks and how much time is left.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
+        if let Some(authorization) = &self.authorization {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", authorization.clone());
+        }
         if let Some(deadline) = self.deadline {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         }
@@ -76,15 +90,27 @@ impl Session {
     }
 }
 
-fn endpoint(server: &str) -> Result<Endpoint, Problem> {
+fn endpoint(args: &ConnectArgs) -> Result<Endpoint, Problem> {
+    let server = &args.server;
     let unusable = |why: &str| {
         Problem::usage(format!(
-            "--server {server:?} is not usable: {why}; write host:port, http://host:port or \
-             unix:/path"
+            "--server {server:?} is not usable: {why}; write host:port, http://host:port, \
+             https://host:port or unix:/path"
         ))
     };
-    let uri = address(server).map_err(|why| unusable(&why))?;
-    let endpoint = Endpoint::from_shared(uri).map_err(|error| unusable(&root_cause(&error)))?;
+    let mut uri = address(server).map_err(|why| unusable(&why))?;
+    if credentials::wants_tls(args) && !server.contains("://") {
+        uri = uri.replacen("http://", "https://", 1);
+    }
+    let encrypted = uri.starts_with("https://");
+    let mut endpoint = Endpoint::from_shared(uri).map_err(|error| unusable(&root_cause(&error)))?;
+    if encrypted {
+        let unusable =
+            |error| Problem::usage(format!("TLS cannot be set up: {}", root_cause(&error)));
+        endpoint = endpoint
+            .tls_config(credentials::tls(args)?)
+            .map_err(unusable)?;
+    }
     let agent = concat!("pluton-fichier-cli/", env!("CARGO_PKG_VERSION"));
     Ok(endpoint
         .user_agent(agent)
@@ -108,9 +134,8 @@ pub(super) fn address(server: &str) -> Result<String, String> {
     }
     if let Some((scheme, rest)) = server.split_once("://") {
         return match scheme {
-            "http" if !rest.is_empty() => Ok(server.to_owned()),
-            "http" => Err("no host".into()),
-            "https" => Err("this client does not speak TLS".into()),
+            "http" | "https" if !rest.is_empty() => Ok(server.to_owned()),
+            "http" | "https" => Err("no host".into()),
             _ => Err(format!("unknown scheme {scheme:?}")),
         };
     }

@@ -1,4 +1,4 @@
-//! `rm`, `mkdir`, `rmdir`, `about`, `test` and `info`.
+//! `rm`, `mkdir`, `rmdir`, `about`, `test`, `refresh` and `info`.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,13 @@ use super::connect::Session;
 use super::exit::{Exit, Problem};
 use super::io::Io;
 use super::output::{self, EntryDocument, ErrorBody};
-use super::{AboutArgs, MkdirArgs, RmArgs, RmdirArgs, TestArgs, directory_path, file_path};
+use super::{
+    AboutArgs, MkdirArgs, RefreshArgs, RmArgs, RmdirArgs, TestArgs, directory_path, file_path,
+};
 use crate::proto::{
     AboutRequest, Capability, CheckState, DeleteRequest, DeleteTarget, GetInfoRequest,
-    HashAlgorithm, Limits, MkdirRequest, RmdirRequest, TestConnectionRequest, Traits,
+    HashAlgorithm, Limits, MkdirRequest, RefreshRequest, RmdirRequest, TestConnectionRequest,
+    Traits,
 };
 
 /// Most targets of one request.
@@ -246,6 +249,35 @@ struct RemoteDocument {
     /// 0 means that no limit is known.
     limits: BTreeMap<&'static str, i64>,
     traits: BTreeMap<&'static str, bool>,
+}
+
+#[derive(Serialize)]
+struct RefreshDocument {
+    dropped_directories: i64,
+    loaded_directories: i64,
+}
+
+pub(super) async fn refresh(
+    args: &RefreshArgs,
+    session: &Session,
+    io: &Io,
+) -> Result<Exit, Problem> {
+    let request = session.request(RefreshRequest {
+        remote: session.remote(),
+        path: directory_path(&args.path),
+        recursive: args.recursive,
+        reload: args.reload,
+    });
+    let response = session.client().refresh(request).await?.into_inner();
+    let (dropped, loaded) = (response.dropped_directories, response.loaded_directories);
+    match io.json {
+        true => io.document(&RefreshDocument {
+            dropped_directories: dropped,
+            loaded_directories: loaded,
+        })?,
+        false => io.line(&format!("{dropped} directories forgotten, {loaded} listed"))?,
+    }
+    Ok(Exit::Ok)
 }
 
 pub(super) async fn info(session: &Session, io: &Io) -> Result<Exit, Problem> {

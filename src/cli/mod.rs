@@ -4,10 +4,13 @@
 //! `--json`, as one JSON document (`ls` and `dedupe`: one object a line). Errors go to
 //! standard error, and [`Exit`] tells scripts what kind of failure it was.
 
+mod activity;
 mod args;
 mod connect;
+mod credentials;
 mod exit;
 mod get;
+mod health;
 mod io;
 mod links;
 mod list;
@@ -26,9 +29,9 @@ use tokio::time::Instant;
 use tonic::Code;
 
 pub use args::{
-    AboutArgs, CatArgs, ClientCommand, ConnectArgs, CpArgs, DedupeArgs, DedupeChoice, GetArgs,
-    HashArgs, HashKind, InfoArgs, LinkArgs, LsArgs, MkdirArgs, MvArgs, PurgeArgs, PutArgs, Range,
-    RmArgs, RmdirArgs, StatArgs, TestArgs,
+    AboutArgs, ActivityArgs, CatArgs, ClientCommand, ConnectArgs, CpArgs, DedupeArgs, DedupeChoice,
+    GetArgs, HashArgs, HashKind, HealthcheckArgs, InfoArgs, LinkArgs, LsArgs, MkdirArgs, MvArgs,
+    PurgeArgs, PutArgs, Range, RefreshArgs, RmArgs, RmdirArgs, StatArgs, TestArgs,
 };
 pub use exit::Exit;
 
@@ -97,6 +100,9 @@ async fn execute(
         ClientCommand::Cp(args) => relocate::cp(args, &open.await?, io).await,
         ClientCommand::Test(args) => manage::test(args, &open.await?, io).await,
         ClientCommand::Info(_) => manage::info(&open.await?, io).await,
+        ClientCommand::Refresh(args) => manage::refresh(args, &open.await?, io).await,
+        ClientCommand::Activity(args) => activity::activity(args, &open.await?, io).await,
+        ClientCommand::Healthcheck(_) => health::healthcheck(&open.await?, io).await,
     }
 }
 

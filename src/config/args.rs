@@ -8,7 +8,7 @@ use clap::{Args, Command, ValueEnum};
 use super::Listen;
 use super::schema::variable;
 use super::values::{
-    checked, connections, group_files, number, segment_bytes, switch, transfers, whole,
+    checked, connections, group_files, number, places, segment_bytes, switch, transfers, whole,
 };
 use crate::checksum::Algorithms;
 use crate::encoding::Mask;
@@ -214,9 +214,42 @@ pub struct ServerArgs {
     #[arg(long, value_name = "SECONDS", value_parser = whole)]
     pub shutdown_grace: Option<u64>,
 
-    /// Listen on other addresses than loopback although there is no encryption and no authentication.
+    /// Certificate for the TCP addresses, in PEM, with those between it and its authority. It is
+    /// read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Authorities of clients, in PEM; every client on TCP needs a certificate of one.
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// Every call needs a token, also on a Unix socket, and also while there is none.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    pub require_token: Option<bool>,
+
+    /// Most connections to each address [default: 2000].
+    #[arg(long, value_name = "N", value_parser = places)]
+    pub max_connections: Option<u64>,
+
+    /// Listen on other addresses than loopback although there is no encryption or no authentication.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub insecure: Option<bool>,
+}
+
+/// Where the state of a server is, for commands that change it.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StateArgs {
+    /// TOML file with the settings of the server.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Directory of the server's state [default: below $XDG_STATE_HOME].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub state_dir: Option<PathBuf>,
 }
 
 fn checked_switch(text: &str) -> Result<String, String> {

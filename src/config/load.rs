@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use tracing_subscriber::filter::{Builder, EnvFilter, LevelFilter};
 
-use super::args::{FileArgs, LogArgs, LogFormat, RemoteArgs, ServeArgs};
+use super::args::{FileArgs, LogArgs, LogFormat, RemoteArgs, ServeArgs, StateArgs};
 use super::environment::Environment;
 use super::layers::Layers;
 use super::notes::Source;
 use super::rclone::{self, Location, PasswordSources, RcloneConf};
 use super::remotes;
 use super::report::Report;
-use super::server::Server;
+use super::server::{self, Server};
 use super::toml_file::TomlFile;
 use super::values::{choice, parsed, word};
 use super::{Config, RemoteConfig, Upstream};
@@ -91,7 +91,7 @@ impl ServeArgs {
     /// Finds out what is configured.
     pub async fn load(self, log: LogArgs, environment: &Environment) -> Loaded {
         let mut layers = Layers::new(environment);
-        let incomplete = read_toml(&self.files, &mut layers);
+        let incomplete = read_toml(self.files.config.clone(), &mut layers);
         let logging = log.read(&mut layers);
         let server = Server::read(self.server, &self.remotes, &mut layers);
         let remotes = match &server.upstream {
@@ -112,11 +112,26 @@ impl ServeArgs {
     }
 }
 
+impl StateArgs {
+    /// The state directory of the server that is configured so.
+    ///
+    /// # Errors
+    /// Every problem, one line each.
+    pub fn resolve(self, environment: &Environment) -> Result<PathBuf, Vec<String>> {
+        let mut layers = Layers::new(environment);
+        read_toml(self.config, &mut layers);
+        let found = server::state_dir(self.state_dir, false, &mut layers);
+        found
+            .filter(|_| layers.notes.problems.is_empty())
+            .ok_or(layers.notes.problems)
+    }
+}
+
 /// Reads the TOML file, if one is named. Returns whether it should have been
 /// read and was not.
-fn read_toml(files: &FileArgs, layers: &mut Layers<'_>) -> bool {
+fn read_toml(flag: Option<PathBuf>, layers: &mut Layers<'_>) -> bool {
     let path = |text: &str| Ok(PathBuf::from(text));
-    let Some((path, source)) = layers.find("config", files.config.clone(), path) else {
+    let Some((path, source)) = layers.find("config", flag, path) else {
         return false;
     };
     let shown = path.display().to_string();

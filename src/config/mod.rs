@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod layers;
 mod listen;
 mod load;
+mod network;
 mod notes;
 mod obscure;
 mod options;
@@ -41,10 +42,12 @@ use crate::checksum::Algorithms;
 use crate::clock::Clock;
 use crate::encoding::Mask;
 use crate::fichier::{ApiKey, Hosts, Limits, Password, ShareId};
+use crate::tls::TlsFiles;
 use crate::transfer::{DownloadLimits, UploadLimits};
 
 pub use args::{
-    FileArgs, LogArgs, LogFormat, PasswordFormat, RemoteArgs, ServeArgs, ServerArgs, with_variables,
+    FileArgs, LogArgs, LogFormat, PasswordFormat, RemoteArgs, ServeArgs, ServerArgs, StateArgs,
+    with_variables,
 };
 pub use environment::Environment;
 pub use listen::Listen;
@@ -106,6 +109,13 @@ impl RemoteConfig {
 pub struct Config {
     /// Addresses of the gRPC service.
     pub grpc_listen: Vec<Listen>,
+    /// TLS for the TCP ones.
+    pub tls: Option<TlsFiles>,
+    /// Calls on Unix sockets need a token too, and those on TCP also when there
+    /// is none.
+    pub require_token: bool,
+    /// Most connections of each address.
+    pub max_connections: usize,
     /// Where the accounts are.
     pub upstream: Upstream,
     /// The remotes, at least one; the first is the default.

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::args::{RemoteArgs, ServerArgs};
 use super::layers::{Layers, Sourced};
+use super::network::Network;
 use super::notes::Source;
 use super::schema::variable;
 use super::values::{
     connections, group_files, number, parsed, segment_bytes, switch, transfers, whole,
 };
-use super::{API_URL, Config, Listen, RemoteConfig, Upstream};
+use super::{API_URL, Config, RemoteConfig, Upstream};
 use crate::checksum::{Algorithm, Algorithms};
 use crate::clock::Clock;
 use crate::fichier::{Hosts, Limits};
@@ -24,7 +25,7 @@ const MAX_RATE: f64 = 3.0;
 pub(super) struct Server {
     /// `None` when it is wrong, which is noted.
     pub(super) upstream: Option<Upstream>,
-    grpc_listen: Vec<Listen>,
+    network: Network,
     state_dir: Option<PathBuf>,
     freshness: u64,
     exclusive: bool,
@@ -40,8 +41,7 @@ pub(super) struct Server {
 impl Server {
     /// Reads the settings. What is wrong is noted.
     pub(super) fn read(args: ServerArgs, remotes: &RemoteArgs, layers: &mut Layers<'_>) -> Self {
-        let insecure = layers.setting("insecure", args.insecure, switch, false);
-        let grpc_listen = listen(args.grpc_listen, insecure, layers);
+        let network = Network::read(&args, layers);
         let real = (args.api_url.clone(), remotes.api_key_file.clone());
         let emulator = emulator(args.emulator, real, layers);
         let rate = rate(args.calls_per_second, layers);
@@ -51,12 +51,13 @@ impl Server {
         };
         let (rate, _) = rate;
         let state_dir = state_dir(args.state_dir, emulator, layers);
+        network.check(state_dir.as_deref(), layers);
         let group_bytes = args.upload_group_bytes;
         let group_files_flag = args.upload_group_files;
         let segments = args.download_segments;
         Self {
             upstream,
-            grpc_listen,
+            network,
             state_dir,
             freshness: layers.setting("freshness", args.freshness, whole, 300),
             exclusive: layers.setting("exclusive", args.exclusive, switch, false),
@@ -109,7 +110,10 @@ impl Server {
             }
         };
         Some(Config {
-            grpc_listen: self.grpc_listen,
+            grpc_listen: self.network.grpc_listen,
+            tls: self.network.tls,
+            require_token: self.network.require_token,
+            max_connections: self.network.max_connections,
             upstream: self.upstream?,
             remotes,
             state_dir: self.state_dir,
@@ -129,27 +133,6 @@ impl Server {
 
 fn record_hashes() -> Algorithms {
     Algorithms::new([Algorithm::Sha256, Algorithm::Md5])
-}
-
-fn listen(flag: Vec<Listen>, insecure: bool, layers: &mut Layers<'_>) -> Vec<Listen> {
-    const NAME: &str = "grpc_listen";
-    let found = layers.find_list(NAME, flag, parsed::<Listen>);
-    let standard = || vec![Listen::Tcp(([127, 0, 0, 1], 50051).into())];
-    let (listen, source) = found.unwrap_or_else(|| (standard(), Source::default()));
-    let shown: Vec<_> = listen.iter().map(Listen::to_string).collect();
-    layers.report.setting(NAME, shown, &source);
-    for listen in &listen {
-        if let Listen::Tcp(address) = listen
-            && !address.ip().is_loopback()
-            && !insecure
-        {
-            layers.notes.problem(format!(
-                "{address} can be reached by others, and there is no encryption or authentication yet; \
-                 listen on 127.0.0.1 or a Unix socket, or add --insecure"
-            ));
-        }
-    }
-    listen
 }
 
 /// Whether the account is the emulated one. What names a real one must stand
@@ -227,7 +210,11 @@ fn api(
 
 /// The emulated account is gone with the process, and so may be what is
 /// remembered of it.
-fn state_dir(flag: Option<PathBuf>, emulator: bool, layers: &mut Layers<'_>) -> Option<PathBuf> {
+pub(super) fn state_dir(
+    flag: Option<PathBuf>,
+    emulator: bool,
+    layers: &mut Layers<'_>,
+) -> Option<PathBuf> {
     const NAME: &str = "state_dir";
     if let Some((path, source)) = layers.find_path(NAME, flag) {
         let shown = path.display().to_string();

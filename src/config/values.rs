@@ -52,6 +52,15 @@ pub(super) fn segment_bytes(text: &str) -> Result<u64, String> {
     whole_in(text, 1 << 20..=1 << 28)
 }
 
+/// How many connections.
+pub(super) fn places(text: &str) -> Result<u64, String> {
+    const MOST: u64 = 1_000_000;
+    let number = whole(text)
+        .ok()
+        .filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("{text:?} is not a whole number from 1 to {MOST}"))
+}
+
 /// A number.
 pub(super) fn number(text: &str) -> Result<f64, String> {
     text.parse()

@@ -14,7 +14,7 @@ use crate::transfer::{Algorithm, Checksum};
 use super::status::failure;
 
 /// Largest chunk that is accepted or sent.
-pub(super) const MAX_CHUNK: usize = 1 << 20;
+pub const MAX_CHUNK: usize = 1 << 20;
 /// Chunks are this large unless asked for otherwise.
 pub(super) const DEFAULT_CHUNK: usize = 256 << 10;
 

@@ -5,14 +5,20 @@ mod activity;
 mod convert;
 mod deadline;
 mod dedupe_stream;
+mod demand;
 mod get_stream;
+mod guard;
 mod list_stream;
 mod purge_stream;
 mod put_stream;
+mod rights;
 mod service;
 mod status;
 
+pub use convert::MAX_CHUNK;
+pub use guard::Guarded;
 #[cfg(fuzzing)]
 pub use list_stream::fuzz_token;
+pub use rights::no_token;
 pub use service::StorageService;
 pub(crate) use status::status as to_status;

@@ -9,7 +9,9 @@ use tonic::{Code, Status, Streaming};
 
 use super::convert;
 use super::deadline::{until_deadline, within};
+use super::rights;
 use super::status::status;
+use crate::access::Caller;
 use crate::backend::{Begun, PutOptions, PutSession, Remote, RemotePath, Remotes, Stored};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::Scope;
@@ -56,9 +58,10 @@ const LEFTOVER: Duration = Duration::from_secs(5);
 pub(super) async fn receive(
     remotes: &Remotes,
     scope: Scope,
+    caller: &Caller,
     mut stream: Streaming<PutRequest>,
 ) -> std::result::Result<Stored, Status> {
-    let result = store(remotes, scope, &mut stream).await;
+    let result = admitted(remotes, scope, caller, &mut stream).await;
     // A stream that is dropped unread is reset, and the reset may overtake the
     // answer: the caller would not learn why.
     tokio::spawn(tokio::time::timeout(LEFTOVER, async move {
@@ -67,16 +70,28 @@ pub(super) async fn receive(
     result
 }
 
-async fn store(
+async fn admitted(
     remotes: &Remotes,
     scope: Scope,
+    caller: &Caller,
     stream: &mut Streaming<PutRequest>,
 ) -> std::result::Result<Stored, Status> {
-    let header = match next(stream).await? {
+    let mut header = match next(stream).await? {
         Some(Payload::Header(header)) => header,
         Some(_) => return Err(violation("the first message must be the header")),
         None => return Err(not_committed()),
     };
+    let admitted = rights::admit(caller, remotes, &mut header)?;
+    let stored = store(remotes, scope, header, stream).await;
+    stored.map_err(|failure| admitted.failure(failure))
+}
+
+async fn store(
+    remotes: &Remotes,
+    scope: Scope,
+    header: PutHeader,
+    stream: &mut Streaming<PutRequest>,
+) -> std::result::Result<Stored, Status> {
     let remote = remotes
         .get(&header.remote)
         .map_err(|error| status(&error))?

@@ -7,7 +7,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::{scope, within};
 use super::status::{failure, status};
-use super::{activity, convert, dedupe_stream, get_stream, list_stream, purge_stream, put_stream};
+use super::{
+    activity, convert, dedupe_stream, get_stream, list_stream, purge_stream, put_stream, rights,
+};
 use crate::backend::{
     self, DedupeOptions, LinkOptions, ListOptions, MAX_DELETE_TARGETS, PurgeOptions, ReadOptions,
     Remote, RemotePath, Remotes,
@@ -20,7 +22,8 @@ use crate::proto::*;
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// The service over the configured remotes.
+/// The service over the configured remotes. It trusts every caller but that of
+/// Put; [`super::Guarded`] stands before it.
 #[derive(Clone, Debug)]
 pub struct StorageService {
     remotes: Remotes,
@@ -34,6 +37,10 @@ impl StorageService {
             remotes,
             instance_id,
         }
+    }
+
+    pub(super) fn remotes(&self) -> &Remotes {
+        &self.remotes
     }
 
     fn remote(&self, name: &str) -> Result<&Remote, Status> {
@@ -195,7 +202,9 @@ impl StorageBackend for StorageService {
 
     async fn put(&self, request: Request<Streaming<PutRequest>>) -> Answer<PutResponse> {
         let scope = scope(request.metadata(), Priority::Upload);
-        let stored = put_stream::receive(&self.remotes, scope, request.into_inner()).await?;
+        let caller = rights::caller(request.extensions())?;
+        let stream = request.into_inner();
+        let stored = put_stream::receive(&self.remotes, scope, &caller, stream).await?;
         Ok(Response::new(PutResponse {
             entry: Some(convert::entry(stored.entry)),
             replayed: stored.replayed,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use futures::{StreamExt, stream};
 use http::{HeaderMap, Request, Response};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyStream, StreamBody};
 use tokio::sync::watch;
 use tonic::Status;
@@ -59,13 +59,42 @@ where
 
 /// The body, ended with a status if that comes when it has nothing more to say.
 pub(super) fn until(body: Body, status: impl Future<Output = Status> + Send + 'static) -> Body {
+    ending(body, status, false)
+}
+
+/// The body, ended with a status as soon as that comes.
+pub(super) fn cut_by(body: Body, status: impl Future<Output = Status> + Send + 'static) -> Body {
+    ending(body, status, true)
+}
+
+fn ending(
+    body: Body,
+    status: impl Future<Output = Status> + Send + 'static,
+    at_once: bool,
+) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
     let begin = Some((BodyStream::new(body), Box::pin(status)));
-    let frames = stream::unfold(begin, |state| async move {
+    let frames = stream::unfold(begin, move |state| async move {
         let (mut frames, mut status) = state?;
-        let status = tokio::select! {
-            biased;
-            frame = frames.next() => return Some((frame?, Some((frames, status)))),
-            status = &mut status => status,
+        let next = async {
+            match at_once {
+                true => tokio::select! {
+                    biased;
+                    status = &mut status => Err(status),
+                    frame = frames.next() => Ok(frame),
+                },
+                false => tokio::select! {
+                    biased;
+                    frame = frames.next() => Ok(frame),
+                    status = &mut status => Err(status),
+                },
+            }
+        };
+        let status = match next.await {
+            Ok(frame) => return Some((frame?, Some((frames, status)))),
+            Err(status) => status,
         };
         let mut trailers = HeaderMap::new();
         let end = status

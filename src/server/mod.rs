@@ -1,10 +1,16 @@
 //! The running server: the account behind it, its listeners, its health, and
 //! how it stops.
 
+mod accept;
 mod admission;
+mod connection;
+mod descriptors;
 mod endless;
+mod gate;
 mod listen;
+mod seldom;
 mod state_dir;
+mod tls;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,20 +24,23 @@ use tonic::transport::Server as Tonic;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::access::{TokenFile, Tokens};
 use crate::backend::{Account, AccountSettings, Login, Remote, RemoteOptions, Remotes, Share};
 use crate::catalog;
 use crate::config::{Config, Upstream};
 use crate::emulator::{self, Emulator};
 use crate::fichier::{Access, ApiKey, Budget, Hosts, Password, ShareId};
-use crate::grpc::StorageService;
+use crate::grpc::{Guarded, MAX_CHUNK, StorageService};
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
 use crate::transfer::{Slots, SpoolDir};
 
 use admission::{Admission, Admitted, MAX_CALLS};
 use endless::Endless;
+use gate::Gate;
 use listen::Bound;
 pub use state_dir::StateDir;
+use tls::Tls;
 
 /// The service name in health checks.
 const SERVICE: &str = "pluton.storage.v1.StorageBackend";
@@ -47,6 +56,12 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 const MAX_FRAME: u32 = 256 << 10;
 const MAX_STREAMS: u32 = 256;
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A chunk, and what goes with it. tonic refuses more before it takes memory.
+const MAX_MESSAGE: usize = MAX_CHUNK + (64 << 10);
+/// The name of a service.
+const MAX_HEALTH_MESSAGE: usize = 4 << 10;
+/// Of a request; gRPC's own default is half of it.
+const MAX_HEADERS: u32 = 16 << 10;
 /// How long connections may take to close when no call is in work any more.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -61,6 +76,8 @@ pub struct Server {
     health: HealthReporter,
     tasks: TaskTracker,
     catalog_watch: AbortOnDropHandle<()>,
+    reload: watch::Sender<u64>,
+    _followers: Vec<AbortOnDropHandle<()>>,
     grace: Duration,
     // Dropped last: sockets, files and the emulated account go with them.
     sockets: Vec<PathBuf>,
@@ -89,6 +106,17 @@ impl Server {
         };
         let tasks = TaskTracker::new();
         let remotes = open_remotes(&config, &hosts, &state, &tasks)?;
+        let (reload, hurry) = watch::channel(0);
+        let file = TokenFile::within(state.path());
+        let (tokens, follow) = Tokens::open(file, config.require_token, hurry.clone()).await?;
+        let mut followers = vec![AbortOnDropHandle::new(tokio::spawn(follow))];
+        let mut tls = None;
+        if let Some(files) = config.tls.clone() {
+            let (loaded, content) = Tls::load(files).await?;
+            let follow = Arc::clone(&loaded).follow(content, hurry);
+            followers.push(AbortOnDropHandle::new(tokio::spawn(follow)));
+            tls = Some(loaded);
+        }
 
         let mut bound = Vec::new();
         for address in &config.grpc_listen {
@@ -111,25 +139,32 @@ impl Server {
             health,
             tasks,
             catalog_watch: AbortOnDropHandle::new(catalog_watch),
+            reload,
+            _followers: followers,
             grace: config.shutdown_grace,
             instance_id: instance_id.clone(),
             _emulator: emulator,
             _state: state,
         };
+        let places = descriptors::places(config.max_connections, bound.len());
         for bound in bound {
-            let storage = StorageBackendServer::new(StorageService::new(
-                remotes.clone(),
-                instance_id.clone(),
-            ));
+            let service = StorageService::new(remotes.clone(), instance_id.clone());
+            let storage = StorageBackendServer::new(Guarded::new(service))
+                .max_decoding_message_size(MAX_MESSAGE);
+            let health_service = health_service
+                .clone()
+                .max_decoding_message_size(MAX_HEALTH_MESSAGE);
             let router = Tonic::builder()
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_frame_size(MAX_FRAME)
                 .max_concurrent_streams(MAX_STREAMS)
+                .http2_max_header_list_size(MAX_HEADERS)
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
+                .layer(Gate::new(tokens.clone(), bound.is_private()))
                 .add_service(Admitted::new(storage, server.admission.clone()))
-                .add_service(Endless::new(health_service.clone(), stopped.clone()))
+                .add_service(Endless::new(health_service, stopped.clone()))
                 .add_service(Endless::new(
                     reflection().build_v1().map_err(unusable)?,
                     stopped.clone(),
@@ -143,21 +178,11 @@ impl Server {
                 // The sender is dropped with the server, which is a stop too.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            match bound {
-                Bound::Tcp(listener, _) => {
-                    let incoming = tonic::transport::server::TcpIncoming::from(listener)
-                        .with_nodelay(Some(true));
-                    server
-                        .listeners
-                        .spawn(router.serve_with_incoming_shutdown(incoming, signal));
-                }
-                Bound::Unix(listener, _) => {
-                    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
-                    server
-                        .listeners
-                        .spawn(router.serve_with_incoming_shutdown(incoming, signal));
-                }
-            }
+            let tls = tls.clone().filter(|_| !bound.is_private());
+            let incoming = accept::connections(bound, tls, places);
+            server
+                .listeners
+                .spawn(router.serve_with_incoming_shutdown(incoming, signal));
         }
         Ok(server)
     }
@@ -170,6 +195,11 @@ impl Server {
     /// The emulated account, where there is one.
     pub fn emulator(&self) -> Option<emulator::Control> {
         self._emulator.as_ref().map(Emulator::control)
+    }
+
+    /// Looks now whether tokens and certificates have changed.
+    pub fn reload(&self) {
+        self.reload.send_modify(|times| *times += 1);
     }
 
     /// One line for the program that started this one.

@@ -65,6 +65,11 @@ impl StateDir {
         }
     }
 
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where the catalogs are kept.
     pub fn catalog(&self) -> PathBuf {
         self.path.join("catalog")

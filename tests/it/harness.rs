@@ -67,6 +67,9 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
     let state = tempfile::tempdir().unwrap();
     let mut config = Config {
         grpc_listen: vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())],
+        tls: None,
+        require_token: false,
+        max_connections: 1_000,
         upstream: Upstream::Api(Hosts::new(&emulator.api_url()).unwrap()),
         remotes: vec![RemoteConfig::new(
             "fichier",
@@ -136,12 +139,9 @@ impl Fence {
 
 pub async fn connect(server: &Server) -> Client {
     let address = format!("http://{}", server.addresses()[0]);
-    let channel = Endpoint::from_shared(address)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    StorageBackendClient::new(channel)
+    // It connects when it is used: some servers speak TLS only.
+    let endpoint = Endpoint::from_shared(address).unwrap();
+    StorageBackendClient::new(endpoint.connect_lazy())
 }
 
 impl World {

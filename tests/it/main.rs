@@ -34,6 +34,7 @@ mod purge;
 mod recorded;
 mod reference;
 mod relocations;
+mod security;
 mod segments;
 mod shared_folders;
 mod shutdown;

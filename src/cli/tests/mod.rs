@@ -439,7 +439,7 @@ async fn a_server_that_is_away() {
     );
     let away = run("unix:/nonexistent/socket", &["ls", "--json"], b"").await;
     assert_eq!(away.error()["error"]["code"], "UNAVAILABLE");
-    assert_eq!(run("https://x", &["ls"], b"").await.exit, Exit::Usage);
+    assert_eq!(run("ftp://x", &["ls"], b"").await.exit, Exit::Usage);
 }
 
 #[cfg(unix)]

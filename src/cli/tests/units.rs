@@ -108,6 +108,7 @@ fn addresses() {
         (":1", "http://127.0.0.1:1"),
         ("[::1]:50051", "http://[::1]:50051"),
         ("http://a:2", "http://a:2"),
+        ("https://a:2", "https://a:2"),
         ("unix:/run/s", "unix:///run/s"),
         ("unix:///run/s", "unix:///run/s"),
     ] {
@@ -118,7 +119,7 @@ fn addresses() {
         "host",
         "host:",
         "host:99999",
-        "https://a:1",
+        "https://",
         "ftp://a",
         "unix:",
         "http://",

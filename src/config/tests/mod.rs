@@ -19,6 +19,7 @@ pub(super) fn hex(digits: &str) -> Vec<u8> {
 
 mod any_input;
 mod bad_input;
+mod network;
 mod options;
 mod rclone_vectors;
 mod reference;

@@ -242,7 +242,7 @@ async fn the_help_tells_the_defaults() {
         assert_eq!(rest.split(']').next().unwrap(), value, "{name}");
         told += 1;
     }
-    assert_eq!(told, 17);
+    assert_eq!(told, 18);
 }
 
 #[tokio::test]
@@ -273,6 +273,8 @@ settings
   log_format = text  (default)
   insecure = false  (default)
   grpc_listen = 127.0.0.1:50051  (default)
+  require_token = false  (default)
+  max_connections = 2000  (default)
   emulator = false  (default)
   calls_per_second = 3.0  (default)
   api_url = https://api.1fichier.com/v1  (default)
