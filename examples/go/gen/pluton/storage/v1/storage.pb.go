@@ -74,7 +74,8 @@ type GetInfoResponse struct {
 	ApiPackages []string `protobuf:"bytes,3,rep,name=api_packages,json=apiPackages,proto3" json:"api_packages,omitempty"`
 	// Counts additions to the newest of these packages.
 	ApiRevision int32 `protobuf:"varint,4,opt,name=api_revision,json=apiRevision,proto3" json:"api_revision,omitempty"`
-	// The configured remotes; the first is the default.
+	// The configured remotes that the caller may use; the first of all that are
+	// configured is the default.
 	Remotes []*RemoteInfo `protobuf:"bytes,5,rep,name=remotes,proto3" json:"remotes,omitempty"`
 	// Changes at every start of the server.
 	InstanceId    string `protobuf:"bytes,6,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
@@ -2982,7 +2983,7 @@ type GetActivityResponse struct {
 	// Each request budget once: one for the API key of each account, and one for
 	// all pages of shared folders.
 	Budgets []*Budget `protobuf:"bytes,1,rep,name=budgets,proto3" json:"budgets,omitempty"`
-	// Transfers in flight.
+	// Transfers in flight, as far as the caller's token reaches.
 	Transfers []*Transfer `protobuf:"bytes,2,rep,name=transfers,proto3" json:"transfers,omitempty"`
 	// What is remembered of the accounts' trees.
 	Catalog       *CatalogActivity `protobuf:"bytes,3,opt,name=catalog,proto3" json:"catalog,omitempty"`

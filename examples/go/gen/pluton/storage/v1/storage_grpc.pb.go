@@ -56,6 +56,11 @@ const (
 // when that is certain.
 //
 // Every request names its `remote`; empty means the first configured one.
+//
+// A server that other machines reach needs a token with every call, as metadata
+// `authorization: Bearer TOKEN`. A token may be for some paths and for reading or
+// adding only: what goes beyond it is PERMISSION_DENIED (PREFIX_FORBIDDEN or
+// READ_ONLY).
 type StorageBackendClient interface {
 	// Says what this server is and what its remotes can do. Makes no 1Fichier
 	// call.
@@ -369,6 +374,11 @@ func (c *storageBackendClient) GetActivity(ctx context.Context, in *GetActivityR
 // when that is certain.
 //
 // Every request names its `remote`; empty means the first configured one.
+//
+// A server that other machines reach needs a token with every call, as metadata
+// `authorization: Bearer TOKEN`. A token may be for some paths and for reading or
+// adding only: what goes beyond it is PERMISSION_DENIED (PREFIX_FORBIDDEN or
+// READ_ONLY).
 type StorageBackendServer interface {
 	// Says what this server is and what its remotes can do. Makes no 1Fichier
 	// call.
