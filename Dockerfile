@@ -36,6 +36,6 @@ ENV PLUTON_FICHIER_STATE_DIR=/state \
 VOLUME ["/state", "/run/pluton-fichier"]
 STOPSIGNAL SIGTERM
 # Asks the server itself; makes no call to 1Fichier.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/pluton-fichier", "info", "--timeout", "5s"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/pluton-fichier", "healthcheck", "--timeout", "5s"]
 ENTRYPOINT ["/pluton-fichier"]
 CMD ["serve"]

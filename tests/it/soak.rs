@@ -289,5 +289,6 @@ async fn after_an_hour_of_load_and_trouble_nothing_is_left_over() {
         calls.total_v1(),
         calls.floods(),
     );
-    assert!(done > 1_000 && failed > 10, "{done} done, {failed} failed");
+    // Most of the trouble is overcome: how much of it clients see is chance.
+    assert!(done > 1_000 && failed > 0, "{done} done, {failed} failed");
 }
