@@ -182,8 +182,11 @@ impl Remote {
         let work = self.account.tasks.spawn(async move {
             let _held = (lock, writing);
             let segment = path.segments().last().unwrap_or_default();
+            let intent = remote.account.changing(&[parent], Vec::new()).await;
             let made = remote.make_in(scope, turn, parent, segment, name, &path);
-            made.await.map(Some)
+            let made = made.await;
+            intent.done();
+            made.map(Some)
         });
         work.await
             .map_err(|error| Error::internal(format!("a directory was not made: {error}")))?
@@ -191,22 +194,6 @@ impl Remote {
 
     /// Makes the call, and finds out what came of it.
     async fn make_in(
-        &self,
-        scope: Scope,
-        turn: Turn,
-        parent: i64,
-        segment: &str,
-        name: String,
-        path: &RemotePath,
-    ) -> Result<(FolderRecord, bool)> {
-        let intent = self.account.changing(&[parent], Vec::new()).await;
-        let made = self.make_noted(scope, turn, parent, segment, name, path);
-        let made = made.await;
-        intent.done();
-        made
-    }
-
-    async fn make_noted(
         &self,
         scope: Scope,
         turn: Turn,

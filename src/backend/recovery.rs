@@ -217,7 +217,10 @@ impl Account {
         let started = Instant::now();
         let seen = match &open.task {
             Task::Write(write) => write.remote(self).look_for_write(id, write).await,
-            Task::Carry(carry) => self.remote_of(carry.encoding).look_for_folder(carry).await,
+            Task::Carry(carry) => {
+                let remote = self.remote_of(carry.encoding);
+                remote.look_for_folder(id, carry).await
+            }
             // Has a place of its own.
             Task::Landing(_) => Seen::End,
         };
@@ -296,11 +299,8 @@ impl Account {
                 && write.whirlpool == wanted.whirlpool
                 && write.source.is_none()
                 && write.kept.is_none();
-            let found = there.iter().filter(|_| same);
-            let file = found
-                .into_iter()
-                .find(|file| is_it(write, open.is_old, file))?;
-            Some((*id, file.clone()))
+            let is_it = |file: &&FileRecord| same && is_it(write, open.is_old, file);
+            Some((*id, there.iter().find(is_it)?.clone()))
         })?;
         queue.open.remove(&id);
         self.catalog.end_intent(id);
@@ -313,7 +313,9 @@ impl Account {
 fn is_it(write: &Write, is_old: bool, file: &FileRecord) -> bool {
     // Numbers of one run share their upper half.
     let noted = is_old && file.order > write.order && file.order >> 32 == write.order >> 32;
-    write.is_like(file) && !write.was_there(&file.url) && (file.order == 0 || noted)
+    // An earlier look has found it, and could not remove what it replaces.
+    let found = file.order == write.order;
+    write.is_like(file) && !write.was_there(&file.url) && (file.order == 0 || found || noted)
 }
 
 async fn recover(account: std::sync::Weak<Account>, first: Duration) {
@@ -528,9 +530,13 @@ impl Remote {
     }
 
     /// Brings a directory that is half-way to where it should be, or back.
-    async fn look_for_folder(&self, carry: &Carry) -> Seen {
+    async fn look_for_folder(&self, id: u64, carry: &Carry) -> Seen {
         let account = &self.account;
         let _tree = account.locks.hold(TREE.to_owned()).await;
+        // A later call may have moved it on while this waited.
+        if account.recovery.get(id).is_none() {
+            return Seen::End;
+        }
         let load = |from: &Place, to: &Place, stages: Vec<Place>| Load {
             folder: FolderRecord {
                 name: from.name.clone(),

@@ -217,7 +217,7 @@ fn catalog_rows(catalog: &CatalogActivity) -> Vec<Vec<String>> {
     let mut rows = vec![
         row(
             "remembered",
-            format!("{entries} entries of {directories} directories"),
+            format!("entries: {entries}, directories: {directories}"),
         ),
         row("  reads", format!("{hits} from memory, {misses} listed")),
     ];
@@ -299,7 +299,7 @@ mod tests {
             "4: file/rm 1, folder/ls 3",
             "waiting         none",
             ": Flood detected",
-            "12 entries of 3 directories",
+            "entries: 12, directories: 3",
             "unfinished  2",
             "1 in flight",
             "upload  [#####...............]  25 %",

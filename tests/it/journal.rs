@@ -88,6 +88,29 @@ async fn an_upload_of_which_nothing_could_be_learnt_is_finished_when_it_shows() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_found_upload_replaces_is_tried_again_until_it_is_gone() {
+    for restart in [false, true] {
+        let mut world = world().await;
+        world.put("a/x", &content(1_000)).await.unwrap();
+        minutes(1).await;
+        lost_upload(&world, header("a/x"), &content(2_000)).await;
+        world.control.clear_faults();
+        world.fail("file/rm", u32::MAX, refusal());
+        minutes(4).await;
+        assert!(world.control.calls().get("file/rm") > 0, "it was found");
+        assert_eq!(held(&world, "a/x"), [1_000, 2_000]);
+        world.control.clear_faults();
+        if restart {
+            world.restart().await;
+        }
+        minutes(30).await;
+        assert_eq!(held(&world, "a/x"), [2_000], "restart: {restart}");
+        assert_eq!(unfinished(&world).await, 0);
+        world.assert_agreement("after a while").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_an_earlier_call_has_stored_after_all_is_not_sent_again() {
     let world = world().await;
     world.put("a/x", &content(1_000)).await.unwrap();
