@@ -31,6 +31,7 @@ COPY --from=builder --chown=65532:65532 --chmod=700 /image/run/pluton-fichier /r
 USER 65532:65532
 ENV PLUTON_FICHIER_STATE_DIR=/state \
     PLUTON_FICHIER_GRPC_LISTEN=unix:/run/pluton-fichier/grpc.sock \
+    PLUTON_FICHIER_HTTP_LISTEN=unix:/run/pluton-fichier/http.sock \
     PLUTON_FICHIER_SERVER=unix:/run/pluton-fichier/grpc.sock \
     PLUTON_FICHIER_API_KEY_FILE=/run/secrets/fichier_key
 VOLUME ["/state", "/run/pluton-fichier"]

@@ -6,7 +6,9 @@
 //! ```text
 //! cli (client commands)        server (listeners, health, shutdown) ── config
 //!      │                            │
-//!      └──────────────────────── grpc (the face: rights, convert, stream, map errors)
+//!      └──────────── grpc · webdav · restic (the faces: convert, stream, map errors)
+//!                                   │
+//!                                 http (what the HTTP faces share)
 //!                                   │
 //!                                access (tokens and their rights)
 //!                                   │
@@ -16,11 +18,12 @@
 //!                                   │
 //!                                fichier (typed client, request budget)
 //!
-//! checksum, clock, encoding, error, proto, tls: leaves that all may use
+//! checksum, clock, encoding, error, proto, telemetry, tls: leaves that all may use
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 
 pub mod access;
+pub mod admin;
 pub mod backend;
 pub mod catalog;
 pub mod checksum;
@@ -32,7 +35,12 @@ pub mod encoding;
 pub mod error;
 pub mod fichier;
 pub mod grpc;
+pub mod http;
 pub mod proto;
+pub mod restic;
 pub mod server;
+#[cfg(feature = "otel")]
+pub mod telemetry;
 pub mod tls;
 pub mod transfer;
+pub mod webdav;

@@ -12,11 +12,18 @@ use pluton_fichier::config::{
 };
 use pluton_fichier::emulator::EmulatorArgs;
 use pluton_fichier::server::Server;
+#[cfg(feature = "otel")]
+use pluton_fichier::telemetry::Telemetry;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Subscriber;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// A gRPC storage-backend server for 1Fichier, and a client for it.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, max_term_width = 100, after_help = cli::EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,7 +35,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server.
-    Serve(ServeArgs),
+    Serve(ServeCommand),
     /// Print every setting and where it comes from, and every problem with them.
     CheckConfig(CheckArgs),
     /// Make, list and revoke the tokens of callers. A running server sees it.
@@ -37,6 +44,33 @@ enum Command {
     Emulator(EmulatorArgs),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Print a script that completes command lines, for a shell to read.
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of the program or of a command, for man to read: man -l FILE.
+    Man {
+        /// The command [default: the program]
+        command: Option<String>,
+    },
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct ServeCommand {
+    #[command(subcommand)]
+    face: Option<Face>,
+
+    #[command(flatten)]
+    args: ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Face {
+    /// Let restic reach a running server over standard input and output, in place of rclone:
+    /// restic -o rclone.program=pluton-fichier -r rclone:REMOTE:PATH.
+    Restic(cli::ResticArgs),
 }
 
 #[derive(Args)]
@@ -59,23 +93,86 @@ struct TokenArgs {
 }
 
 fn log_to_stderr(logging: &Logging) {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(logging.env_filter())
-        .with_writer(std::io::stderr);
-    match logging.format {
-        LogFormat::Text => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init(),
-        LogFormat::Json => builder.json().init(),
+    tracing_subscriber::registry().with(log(logging)).init();
+}
+
+/// Logs, and exports spans until what it returns is dropped. Whether they are
+/// exported does not depend on what is logged.
+#[cfg(feature = "otel")]
+fn log_and_export(logging: &Logging) -> Option<Telemetry> {
+    let (telemetry, problem) = match Telemetry::start(|name| std::env::var(name).ok()) {
+        Ok(telemetry) => (telemetry, None),
+        Err(problem) => (None, Some(problem)),
+    };
+    tracing_subscriber::registry()
+        .with(telemetry.as_ref().map(Telemetry::layer))
+        .with(log(logging))
+        .init();
+    if let Some(problem) = problem {
+        tracing::warn!("{problem}");
     }
+    telemetry
+}
+
+fn log<S>(logging: &Logging) -> impl Layer<S> + Send + Sync + use<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match logging.format {
+        LogFormat::Text => layer
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .boxed(),
+        LogFormat::Json => layer.json().boxed(),
+    };
+    layer.with_filter(logging.env_filter())
+}
+
+fn command() -> clap::Command {
+    with_variables(Cli::command())
+        .mut_subcommand("serve", with_variables)
+        .mut_subcommand("check-config", with_variables)
+        .mut_subcommand("token", with_variables)
 }
 
 fn parse() -> Cli {
-    let command = with_variables(Cli::command())
-        .mut_subcommand("serve", with_variables)
-        .mut_subcommand("check-config", with_variables)
-        .mut_subcommand("token", with_variables);
-    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), String> {
+    let mut script = Vec::new();
+    let mut command = command();
+    let name = command.get_name().to_owned();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    print(&script)
+}
+
+fn manual(name: Option<&str>) -> Result<(), String> {
+    let mut command = command();
+    // Gives the commands their full names.
+    command.build();
+    if let Some(name) = name {
+        let found = command.find_subcommand(name).cloned();
+        command = found.ok_or_else(|| format!("there is no command {name:?}; see --help"))?;
+        command = command.after_help(cli::EXIT_CODES);
+    }
+    let mut page = Vec::new();
+    let title = command.get_bin_name().unwrap_or_default().replace(' ', "-");
+    let written = clap_mangen::Man::new(command)
+        .title(title)
+        .render(&mut page);
+    written.map_err(|error| format!("cannot write the page: {error}"))?;
+    print(&page)
+}
+
+/// Whoever stops reading has what they wanted.
+fn print(text: &[u8]) -> Result<(), String> {
+    match std::io::stdout().write_all(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How long what runs on a thread of its own may hold the end up.
@@ -94,13 +191,20 @@ fn main() -> ExitCode {
 async fn run() -> ExitCode {
     let cli = parse();
     let environment = Environment::of_process();
-    let log = |log: LogArgs| {
-        let logging = log.resolve(&environment);
+    let log = |args: LogArgs| {
+        let logging = args.resolve(&environment);
         logging.map(|logging| log_to_stderr(&logging))
     };
     match cli.command {
-        Command::Serve(args) => {
+        Command::Serve(ServeCommand {
+            face: Some(Face::Restic(args)),
+            ..
+        }) => cli::serve_restic(&args).await,
+        Command::Serve(ServeCommand { face: None, args }) => {
             let loaded = args.load(cli.log, &environment).await;
+            #[cfg(feature = "otel")]
+            let _exported = log_and_export(&loaded.logging);
+            #[cfg(not(feature = "otel"))]
             log_to_stderr(&loaded.logging);
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
@@ -122,6 +226,8 @@ async fn run() -> ExitCode {
             Ok(()) => cli::run(command).await,
             Err(problem) => wrong_usage(&problem),
         },
+        Command::Completions { shell } => finish(completions(shell)),
+        Command::Man { command } => finish(manual(command.as_deref())),
     }
 }
 

@@ -66,11 +66,12 @@ impl TlsFiles {
         })
     }
 
-    /// What a listener works with.
+    /// What a listener works with; which protocols it speaks is its own
+    /// business.
     ///
     /// # Errors
     /// One line: what is wrong with which file.
-    pub fn server_config(&self, content: &TlsContent) -> Result<Arc<ServerConfig>, String> {
+    pub fn server_config(&self, content: &TlsContent) -> Result<ServerConfig, String> {
         let chain = certificates("certificate", &self.cert, &content.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(|_| {
             format!(
@@ -99,15 +100,14 @@ impl TlsFiles {
             }
             _ => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+        let config = builder.with_single_cert(chain, key).map_err(|error| {
             format!(
                 "the certificate in {} and the private key in {} are not usable together: {error}",
                 self.cert.display(),
                 self.key.display()
             )
         })?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Arc::new(config))
+        Ok(config)
     }
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Builds the example clients of all languages and runs them against the built server.
 
-Each runs over TCP and over a Unix socket against an emulated account with its limits, while 1Fichier
-cannot be asked for minutes, and over TLS with a token. Packages are installed by name.
+Each runs over TCP, over a Unix socket and over TLS with a token against an emulated account with its
+limits, while 1Fichier cannot be asked for minutes, and where it is to wait. Packages are installed by name.
 """
 
 import os
@@ -262,6 +262,15 @@ def main():
             for language, command in commands.items():
                 for kind, address in zip(["TCP", "a Unix socket"], server.addresses):
                     works(f"over {kind}", client(command, language, address, size=SIZE), language)
+        state = directory / "secured"
+        made = [PROGRAM, "token", "create", "examples", "--prefix", "examples", "--state-dir", str(state)]
+        token = directory / "examples.token"
+        token.write_bytes(subprocess.run(made, stdout=subprocess.PIPE, check=True, timeout=30).stdout)
+        secured = ["--emulator", "--state-dir", str(state), "--grpc-listen", "127.0.0.1:0", "--tls-cert", str(chain), "--tls-key", str(key)]
+        with Server(directory, "secured", *secured) as server:
+            for language, command in commands.items():
+                outcome = client(command, language, server.addresses[0], size=SIZE, ca=str(chain), token_file=str(token))
+                works("over TLS, with a token that reaches examples/ only", outcome, language)
         for language, command in commands.items():
             long_wait(command, language)
             token_over_tls(command, language, key, chain)

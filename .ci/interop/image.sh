@@ -157,6 +157,7 @@ for ((i = 0; i < 1000; i++)); do
     sleep 0.01
 done
 equal "the address" "$(json 'm[0]["address"]' <"$work/image.out")" "unix:/run/pluton-fichier/grpc.sock"
+equal "the HTTP address" "$(json 'm[0]["http_addresses"][0]' <"$work/image.out")" "unix:/run/pluton-fichier/http.sock"
 equal "the user of the server" "$(stat -c %u:%g "/proc/$pid")" "$user"
 (inside "${health[@]}") >"$work/health.out" 2>&1 || fail "the health check: $(cat "$work/health.out")"
 ok "starts as $user in a read-only root, and is healthy"

@@ -72,11 +72,13 @@ class Proxy:
 
 
 class Emulator:
-    """An emulated account without limits: rclone would be locked out by its own traffic."""
+    """An emulated account, without limits if nothing else is said: rclone would be locked out by its own traffic."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, *more, limits="none", tls=True):
         self.ca = directory / "ca.pem"
-        arguments = ["--tls", "--ca-out", self.ca, "--limits", "none", "--api-key", KEY]
+        arguments = ["--limits", limits, "--api-key", KEY, *more]
+        if tls:
+            arguments += ["--tls", "--ca-out", self.ca]
         self.process = subprocess.Popen([PROGRAM, "emulator", *arguments], stdout=subprocess.PIPE)
         ready = json.loads(self.process.stdout.readline())
         self.port = int(ready["address"].rsplit(":", 1)[1])

@@ -7,6 +7,7 @@ mod command;
 mod file;
 mod live;
 mod prefix;
+mod rights;
 mod secret;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use command::{TokenCommand, run};
 pub use file::{Listed, TokenFile};
 pub use live::Tokens;
 pub use prefix::Prefix;
+pub use rights::Act;
 pub use secret::{Digest, Secret};
 
 use crate::backend::RemotePath;

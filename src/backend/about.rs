@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Remote;
+use super::{Login, Remote};
 use crate::catalog::Catalog;
 use crate::clock::{Moment, to_millis};
 use crate::error::Result;
@@ -64,12 +64,21 @@ pub(super) fn plan(offer: i64) -> String {
     }
 }
 
+impl Login {
+    /// What 1Fichier told last, if anybody asked; it is not asked now.
+    pub(super) fn quota(&self) -> Option<Quota> {
+        self.user().clone().map(quota)
+    }
+}
+
 impl Remote {
     /// What user/info tells, remembered for 5 minutes.
     pub(super) async fn user(&self, scope: Scope) -> Result<Known> {
         // Held while asking: all who come meanwhile get the same answer.
-        let mut known = self.account.login.user.lock().await;
-        if let Some(known) = &*known
+        let login = &self.account.login;
+        let _turn = login.asking.lock().await;
+        let known = login.user().clone();
+        if let Some(known) = &known
             && self.account.clock.age(known.as_of) < MEMORY
         {
             return Ok(known.clone());
@@ -80,11 +89,13 @@ impl Remote {
                 if let Ok(text) = serde_json::to_string(&info) {
                     self.account.catalog.remember_fact(FACT, text, as_of.time);
                 }
-                Ok(known.insert(Known { info, as_of }).clone())
+                let known = Known { info, as_of };
+                *login.user() = Some(known.clone());
+                Ok(known)
             }
-            Err(error) => match &*known {
+            Err(error) => match known {
                 // Old figures with their date are better than none.
-                Some(known) if error.is_transient() => Ok(known.clone()),
+                Some(known) if error.is_transient() => Ok(known),
                 _ => Err(error.into()),
             },
         }

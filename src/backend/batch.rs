@@ -64,6 +64,22 @@ impl Change {
     }
 }
 
+/// What gathers in one batch: urgent ones wait for no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Lane {
+    change: Change,
+    urgent: bool,
+}
+
+impl Lane {
+    fn scope(self) -> Scope {
+        match self.urgent {
+            true => Scope::new(Priority::Urgent),
+            false => self.change.scope(),
+        }
+    }
+}
+
 /// A file by its folder and URL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Target {
@@ -85,7 +101,7 @@ struct Item {
 pub(super) struct Batches {
     client: Arc<Client>,
     catalog: Arc<Catalog>,
-    waiting: Gather<Change, Item>,
+    waiting: Gather<Lane, Item>,
     landings: Landings,
     tasks: TaskTracker,
 }
@@ -127,20 +143,24 @@ impl Batches {
         targets: &[Target],
         cancel: &CancellationToken,
     ) -> Vec<Outcome> {
+        let lane = Lane {
+            change,
+            urgent: scope.is_urgent(),
+        };
         let mut waits = Vec::with_capacity(targets.len());
         for target in targets {
             let (outcome, receiver) = oneshot::channel();
             let (id, start) = self.waiting.push(
-                change,
+                lane,
                 Item {
                     target: target.clone(),
                     outcome,
                 },
             );
             if start {
-                tokio::spawn(Arc::clone(self).collect(change));
+                tokio::spawn(Arc::clone(self).collect(lane));
             }
-            waits.push(self.wait(scope, change, id, receiver, cancel));
+            waits.push(self.wait(scope, lane, id, receiver, cancel));
         }
         join_all(waits).await
     }
@@ -148,38 +168,39 @@ impl Batches {
     async fn wait(
         &self,
         scope: Scope,
-        change: Change,
+        lane: Lane,
         id: u64,
         mut receiver: oneshot::Receiver<Outcome>,
         cancel: &CancellationToken,
     ) -> Outcome {
         // Whoever leaves takes it along, if it has not left.
-        let _place = self.waiting.place(change, id);
-        let stopped = || Error::stopping(change.endpoint());
+        let _place = self.waiting.place(lane, id);
+        let stopped = || Error::stopping(lane.change.endpoint());
         let error = tokio::select! {
             biased;
             outcome = &mut receiver => return outcome.unwrap_or_else(|_| Err(stopped())),
             error = self.client.budget().locked_out(scope) => error,
-            () = cancel.cancelled() => Error::given_up(change.endpoint()),
+            () = cancel.cancelled() => Error::given_up(lane.change.endpoint()),
         };
-        if self.waiting.withdraw(&change, id) {
+        if self.waiting.withdraw(&lane, id) {
             return Err(error);
         }
         receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    async fn collect(self: Arc<Self>, change: Change) {
+    async fn collect(self: Arc<Self>, lane: Lane) {
+        let change = lane.change;
         loop {
             // While this waits for the budget, the batch grows, or all leave.
             let turn = tokio::select! {
                 biased;
-                turn = self.client.turn(change.scope(), change.endpoint()) => turn,
-                () = self.waiting.deserted(&change) => match self.waiting.is_done(&change) {
+                turn = self.client.turn(lane.scope(), change.endpoint()) => turn,
+                () = self.waiting.deserted(&lane) => match self.waiting.is_done(&lane) {
                     true => return,
                     false => continue,
                 },
             };
-            let batch = self.waiting.take(&change, |batch, item| {
+            let batch = self.waiting.take(&lane, |batch, item| {
                 if item.outcome.is_closed() {
                     Fit::Drop
                 } else if batch.len() < BATCH {
@@ -201,10 +222,10 @@ impl Batches {
                 }
             }
             // A few files each would spend the budget's burst on little.
-            if self.waiting.waiting(&change) < BATCH {
+            if self.waiting.waiting(&lane) < BATCH {
                 self.client.budget().space().await;
             }
-            if self.waiting.is_done(&change) {
+            if self.waiting.is_done(&lane) {
                 return;
             }
         }
@@ -241,6 +262,7 @@ impl Batches {
             // Here and not by those who wait: they may have left.
             if change == Change::Remove && is_gone(&outcome) {
                 self.catalog.file_removed(folder, &url);
+                self.catalog.forget_modified(&url);
                 self.landings.forget(folder, &url);
             }
             for sender in senders {

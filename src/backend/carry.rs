@@ -301,7 +301,7 @@ impl<'a> Carrier<'a> {
         let (_, segment) = self.load.destination.split()?;
         folders
             .into_iter()
-            .find(|folder| folder.id != self.id() && codec.to_segment(&folder.name) == segment)
+            .find(|folder| folder.id != self.id() && codec.matches(&folder.name, segment))
     }
 
     /// Back to where the folder was, as far as that is possible.

@@ -149,6 +149,7 @@ impl Remote {
                 &[super::DeleteTarget {
                     path,
                     if_match: None,
+                    every: false,
                 }],
                 true,
             )

@@ -42,6 +42,8 @@ pub enum DedupeMode {
     Oldest,
     /// All but the newest get other names.
     Rename,
+    /// Directories become one; files stay as they are.
+    Directories,
 }
 
 /// What to look for, and what to do.
@@ -205,8 +207,9 @@ impl Walk {
             Ok(known) => known.content,
             Err(error) => return Ok(Err(error)),
         };
-        let ambiguous =
-            !self.twins(path, &content).is_empty() || !self.duplicates(path, &content).is_empty();
+        let files = self.options.mode != DedupeMode::Directories;
+        let ambiguous = !self.twins(path, &content).is_empty()
+            || files && !self.duplicates(path, &content).is_empty();
         if ambiguous && self.options.changes() {
             let fresh = catalog.folder_since(self.scope, id, self.since);
             content = match self.unless_left(fresh).await? {
@@ -218,7 +221,10 @@ impl Walk {
             let group = self.resolve_twins(path, id, folders, &content).await?;
             self.tell(group).await?;
         }
-        let duplicates = self.duplicates(path, &content);
+        let mut duplicates = self.duplicates(path, &content);
+        if !files {
+            duplicates.clear();
+        }
         if self.options.changes() {
             self.resolve_files(id, duplicates.into_keys().collect())
                 .await?;

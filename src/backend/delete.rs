@@ -7,10 +7,8 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Change, Target};
-use super::entry::etag;
 use super::path::RemotePath;
-use super::put::etag_mismatch;
-use super::twins::FileAt;
+use super::twins::{FileAt, pick};
 use super::{AtPath, Remote, path_key};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
@@ -20,8 +18,11 @@ use crate::fichier::{self, Kind, Priority, Scope};
 pub struct DeleteTarget {
     /// Where it is.
     pub path: RemotePath,
-    /// It must have this etag.
+    /// The file with this etag; without one, the newest of the path.
     pub if_match: Option<String>,
+    /// Without an etag, each file of the path: for callers that can tell only
+    /// one, and would find an older one in its place.
+    pub every: bool,
 }
 
 impl Remote {
@@ -48,13 +49,15 @@ impl Remote {
         let mut wanted: HashMap<String, Vec<usize>> = HashMap::new();
         let mut files = Vec::new();
         for (index, target) in targets.iter().enumerate() {
-            results.push(match self.find_target(scope, target).await {
-                Ok((folder, url)) => {
-                    let entry = wanted.entry(url.clone()).or_insert_with(|| {
-                        files.push(Target { folder, url });
-                        Vec::new()
-                    });
-                    entry.push(index);
+            results.push(match self.find_targets(scope, target).await {
+                Ok(found) => {
+                    for file in found {
+                        let entry = wanted.entry(file.url.clone()).or_insert_with(|| {
+                            files.push(file);
+                            Vec::new()
+                        });
+                        entry.push(index);
+                    }
                     Ok(())
                 }
                 Err(error) if allow_missing && is_missing(&error) => Ok(()),
@@ -62,20 +65,23 @@ impl Remote {
             });
         }
         let outcomes = self.remove_held(scope, files.clone(), held).await?;
-        for (file, outcome) in files.iter().zip(outcomes) {
+        for (file, outcome) in files.iter().zip(&outcomes) {
             let Some(indices) = wanted.get(&file.url) else {
                 continue;
             };
             for index in indices {
-                let path = &targets[*index].path;
-                results[*index] = match &outcome {
-                    Ok(_) => Ok(()),
-                    Err(error) if error.kind() == Kind::NotFound && allow_missing => Ok(()),
+                let DeleteTarget { path, every, .. } = &targets[*index];
+                let failed = match outcome {
+                    Ok(_) => continue,
                     Err(error) if error.kind() == Kind::NotFound => {
+                        if allow_missing || *every {
+                            continue;
+                        }
                         Err(Error::file_not_found(path.as_str()))
                     }
                     Err(error) => Err(error.clone()).at_path(path),
                 };
+                results[*index] = failed;
             }
         }
         self.account.catalog.settle().await;
@@ -104,14 +110,13 @@ impl Remote {
         outcomes.map_err(|error| Error::internal(format!("a removal stopped: {error}")))
     }
 
-    async fn find_target(&self, scope: Scope, target: &DeleteTarget) -> Result<(i64, String)> {
+    async fn find_targets(&self, scope: Scope, target: &DeleteTarget) -> Result<Vec<Target>> {
         let files = self.find_files(scope, &target.path, None).await?;
-        // The newest is the file; others of that path are not lost with it.
-        let FileAt { folder, file } = &files[0];
-        match &target.if_match {
-            Some(wanted) if *wanted != etag(file) => Err(etag_mismatch(&target.path)),
-            _ => Ok((*folder, file.url.to_string())),
+        if target.every && target.if_match.is_none() {
+            return Ok(files.iter().map(FileAt::target).collect());
         }
+        let file = pick(&files, target.if_match.as_deref(), &target.path)?;
+        Ok(vec![file.target()])
     }
 
     /// Removes files. What is gone already counts as removed.

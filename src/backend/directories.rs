@@ -261,7 +261,7 @@ impl Remote {
         let found = listing
             .folders
             .into_iter()
-            .filter(|folder| self.codec.to_segment(&folder.name) == segment);
+            .filter(|folder| self.codec.matches(&folder.name, segment));
         let found = found.min_by_key(|folder| folder.id).map(FolderRecord::from);
         if let Some(folder) = &found {
             self.account.catalog.folder_found(parent, folder.clone());

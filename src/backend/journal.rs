@@ -46,6 +46,16 @@ pub(super) struct Write {
     pub(super) kept: Option<Box<str>>,
     /// Something else became of its path: if it shows, it goes.
     pub(super) unwanted: bool,
+    /// Files of the same content that calls have told of since: none of them is
+    /// what was stored.
+    #[serde(default)]
+    pub(super) vouched: Vec<Box<str>>,
+    /// Its modification time, if a client gave it one.
+    #[serde(default)]
+    pub(super) modified: Option<i64>,
+    /// It was found, and has that time.
+    #[serde(default)]
+    pub(super) dated: bool,
 }
 
 /// The file that is moved or copied.
@@ -113,6 +123,9 @@ impl Write {
             request: None,
             kept: None,
             unwanted: false,
+            vouched: Vec::new(),
+            modified: None,
+            dated: false,
         }
     }
 
@@ -142,11 +155,18 @@ impl Write {
         self.before.iter().any(|target| target.url == url)
     }
 
+    /// Whether a file is known to be another one: callers rely on it, or it is
+    /// the one that was copied.
+    pub(super) fn is_another(&self, url: &str) -> bool {
+        let copied = |source: &Source| source.copy && *source.file.url == *url;
+        self.vouched.iter().any(|known| **known == *url) || self.source.as_ref().is_some_and(copied)
+    }
+
     /// Whether a file still has the path in a folder.
     pub(super) fn stands(&self, content: &Content, url: &str) -> bool {
         let segment = self.path.segments().last().unwrap_or_default();
         let file = content.file(url);
-        file.is_some_and(|file| self.codec().to_segment(&file.name) == segment)
+        file.is_some_and(|file| self.codec().matches(&file.name, segment))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Listings, page by page.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::entry::{Entry, EntryKind};
 use super::path::RemotePath;
@@ -22,8 +22,12 @@ pub struct ListOptions {
     pub only: Option<EntryKind>,
     /// Entries of one page; 0 means 1,000.
     pub page_size: usize,
+    /// Only what listings tell: no recorded checksums.
+    pub bare: bool,
     /// How old it may be.
     pub staleness: Staleness,
+    /// Each of several entries with one path, not one for all of them.
+    pub every_duplicate: bool,
     /// Go on behind this entry: its path and id.
     pub after: Option<(String, String)>,
 }
@@ -60,6 +64,37 @@ pub struct Listing {
 const DEFAULT_PAGE: usize = 1_000;
 
 impl Remote {
+    /// How long ago another program last stored a file in a directory, as far
+    /// as its own listing tells; `None` if none did.
+    ///
+    /// # Errors
+    /// DIRECTORY_NOT_FOUND, NOT_A_DIRECTORY.
+    pub async fn changed_by_others(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+    ) -> Result<Option<Duration>> {
+        let directory = self.directory(scope, path, None).await?;
+        let contents = self.contents(scope, &directory, None).await.at_path(path)?;
+        let files = contents
+            .parts
+            .iter()
+            .flat_map(|(_, part)| part.content.files());
+        let newest = files
+            .filter(|file| file.order == 0)
+            .filter_map(|file| file.time)
+            .max();
+        let newest = newest.and_then(|time| u64::try_from(time).ok());
+        Ok(newest.map(|time| {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(time);
+            self.account
+                .clock
+                .now()
+                .duration_since(at)
+                .unwrap_or_default()
+        }))
+    }
+
     /// Begins a listing. The directory itself is read at once.
     ///
     /// # Errors
@@ -195,8 +230,13 @@ impl Listing {
             entries.extend(self.files_of(path, contents, &directories));
         }
         if self.options.only != Some(EntryKind::File) {
-            let directories = directories.into_iter();
-            entries.extend(directories.map(|(path, directory)| directory.entry(path)));
+            for (path, directory) in directories {
+                if self.options.every_duplicate {
+                    entries.extend(directory.entries(&path));
+                } else {
+                    entries.push(directory.entry(path));
+                }
+            }
         }
         entries.sort_by(|left, right| {
             rank(left.path.as_str(), &left.id).cmp(&rank(right.path.as_str(), &right.id))
@@ -238,7 +278,8 @@ impl Listing {
         directories
     }
 
-    /// One entry for each path: the newest file, which tells how many there are.
+    /// One entry for each path, which tells how many there are: the newest file.
+    /// All of them if so wanted, the newest first.
     fn files_of(
         &self,
         path: &RemotePath,
@@ -263,8 +304,15 @@ impl Listing {
             let beside = directories
                 .binary_search_by(|(directory, _)| directory.cmp(path))
                 .is_ok();
-            let entry = Entry::file(path.clone(), files[0], files.len());
-            entries.push(entry.beside_directory(beside));
+            let several = files.len();
+            if !self.options.every_duplicate {
+                files.truncate(1);
+            }
+            entries.extend(
+                files
+                    .into_iter()
+                    .map(|file| Entry::file(path.clone(), file, several).beside_directory(beside)),
+            );
         }
         entries
     }
@@ -303,11 +351,19 @@ impl Listing {
             self.visit(&path, &directory).await;
         }
         let as_of = self.as_of.take()?;
-        let mut entries: Vec<_> = self
-            .ready
-            .drain(..self.page_size.min(self.ready.len()))
-            .collect();
-        self.remote.add_recorded(&mut entries).await;
+        let mut end = self.page_size.min(self.ready.len());
+        // A walk is taken up again behind a path: all that share it come in one page.
+        let place = |entry: &Entry| (entry.path.clone(), entry.kind);
+        while end > 0
+            && end < self.ready.len()
+            && place(&self.ready[end - 1]) == place(&self.ready[end])
+        {
+            end += 1;
+        }
+        let mut entries: Vec<_> = self.ready.drain(..end).collect();
+        if !self.options.bare {
+            self.remote.add_recorded(&mut entries).await;
+        }
         let last = self.ready.is_empty() && self.directories.is_empty();
         if !last {
             self.as_of = Some(as_of);

@@ -1,8 +1,6 @@
 //! What one API key opens.
 
-use std::sync::Arc;
-
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::about::Known;
 use crate::fichier::{ApiKey, Client, Hosts, Limits};
@@ -15,7 +13,9 @@ use crate::transfer::{DownloadLimits, Downloads};
 pub struct Login {
     pub(super) client: Arc<Client>,
     pub(super) downloads: Arc<Downloads>,
-    pub(super) user: Mutex<Option<Known>>,
+    /// Held by whoever asks what `user` is.
+    pub(super) asking: tokio::sync::Mutex<()>,
+    user: Mutex<Option<Known>>,
 }
 
 impl Login {
@@ -34,16 +34,22 @@ impl Login {
         Ok(Arc::new(Self {
             downloads: Downloads::new(Arc::clone(&client), downloads),
             client,
+            asking: tokio::sync::Mutex::default(),
             user: Mutex::default(),
         }))
     }
 
+    /// What 1Fichier told last of the account.
+    pub(super) fn user(&self) -> MutexGuard<'_, Option<Known>> {
+        self.user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes what an earlier run was told about the account, if it is newer.
     pub(super) fn remember(&self, remembered: Option<Known>) {
-        // At the start nobody else holds it.
-        let (Some(remembered), Ok(mut user)) = (remembered, self.user.try_lock()) else {
+        let Some(remembered) = remembered else {
             return;
         };
+        let mut user = self.user();
         if user
             .as_ref()
             .is_none_or(|known| known.is_older(&remembered))

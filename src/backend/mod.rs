@@ -6,10 +6,12 @@ mod activity;
 mod batch;
 mod carry;
 mod connection;
+mod deadline;
 mod dedupe;
 mod delete;
 mod directories;
 mod entry;
+mod feed;
 mod in_use;
 mod journal;
 mod landing;
@@ -17,6 +19,7 @@ mod links;
 mod list;
 mod login;
 mod lost;
+mod modified;
 mod move_dir;
 mod path;
 mod purge;
@@ -35,6 +38,7 @@ mod warned;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -44,11 +48,13 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use about::Quota;
-pub use activity::{Activity, BudgetActivity, CatalogActivity};
+pub use activity::{Activity, BudgetActivity, CatalogActivity, LoginActivity, TreeActivity};
 pub use connection::{Check, CheckState};
+pub use deadline::{Ended, until_deadline};
 pub use dedupe::{Dedupe, DedupeMode, DedupeOptions, Group};
 pub use delete::DeleteTarget;
 pub use entry::{Entry, EntryKind};
+pub use feed::{NotTaken, room};
 pub use links::LinkOptions;
 pub use list::{ListOptions, Listing, Page};
 pub use login::Login;
@@ -116,6 +122,8 @@ pub struct Account {
     batches: Arc<batch::Batches>,
     tracker: Tracker,
     spool: Arc<SpoolDir>,
+    /// Whole files that were read and had another checksum than the stored one.
+    read_wrong: AtomicU64,
     locks: Locks,
     in_use: in_use::FoldersInUse,
     landings: landing::Landings,
@@ -184,12 +192,13 @@ impl Account {
                 tasks.clone(),
             ),
             catalog,
-            uploads: Uploads::new(Arc::clone(&client), settings.uploads),
+            uploads: Uploads::new(Arc::clone(&client), settings.uploads, tasks.clone()),
             downloads: Arc::clone(&login.downloads),
             pages,
             tracker: Tracker::new(settings.slots),
             client,
             spool,
+            read_wrong: AtomicU64::new(0),
             locks: Locks::default(),
             in_use: in_use::FoldersInUse::default(),
             landings,

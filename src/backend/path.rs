@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use std::fmt;
 
+use crate::encoding::NameCodec;
 use crate::error::{Error, Result};
 
 /// Most segments of a path.
@@ -70,6 +71,17 @@ impl RemotePath {
             ));
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// The same path in rclone's standard form.
+    pub(super) fn standard(self, codec: NameCodec) -> Self {
+        let form = |segment: &str| codec.standard_form(segment);
+        if self.segments().all(|segment| form(segment).is_none()) {
+            return self;
+        }
+        let standard = |segment: &str| form(segment).unwrap_or_else(|| segment.to_owned());
+        let segments: Vec<_> = self.segments().map(standard).collect();
+        Self(segments.join("/"))
     }
 
     /// The text.

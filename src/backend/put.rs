@@ -15,7 +15,7 @@ use super::twins::FileAt;
 use super::{AtPath, Remote, path_key, replay};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{MAX_FILE_BYTES, Priority, Scope, StoredFile};
+use crate::fichier::{MAX_FILE_BYTES, Scope, StoredFile};
 use crate::transfer::{
     Algorithm, Checksum, Direction, Expected, Hasher, Progress, Spool, SpoolPolicy, Streaming,
 };
@@ -50,6 +50,8 @@ pub struct PutOptions {
     pub checksums: Vec<Checksum>,
     /// Chosen by the client: a repeat with the same id replays the outcome.
     pub request_id: Option<String>,
+    /// Its modification time, in seconds since the Unix epoch.
+    pub modified: Option<i64>,
 }
 
 /// A file that is stored.
@@ -269,7 +271,7 @@ impl PutSession {
         }
         self.hasher.update(data.clone()).await;
         match &mut self.sink {
-            Some(Sink::Spool(spool)) => spool.write(&data).await.at_path(&self.path),
+            Some(Sink::Spool(spool)) => spool.write(data).await.at_path(&self.path),
             Some(Sink::Stream(stream)) => stream.send(data).await.at_path(&self.path),
             None => Err(Error::internal("a write after the end")),
         }
@@ -458,6 +460,7 @@ impl PutSession {
             before: older.iter().map(FileAt::target).collect(),
             replaces: self.options.mode != WriteMode::KeepBoth,
             request: request.map(|(id, _)| (id.clone(), self.options.arguments(&path))),
+            modified: self.options.modified,
             ..Write::new(
                 &remote,
                 &path,
@@ -475,6 +478,7 @@ impl PutSession {
         let intent = account
             .intend(vec![folder], Vec::new(), &Task::Write(write.clone()))
             .await;
+        let was_there = adopted.is_some();
         let stored = match (adopted, content) {
             (Some(file), _) => {
                 tracing::info!(%path, "an earlier call has stored this content after all");
@@ -512,14 +516,21 @@ impl PutSession {
         // 1Fichier's Whirlpool is that of the bytes that were hashed.
         remote.record(&file, sums);
         account.catalog.file_added(folder, file.clone());
+        account.vouch_for(&file);
         // Before anything older goes: it may be the only copy in its place.
         let (landed, file) = remote
-            .confirm_landing(Scope::new(Priority::Upload), &parent, folder, &file)
+            .confirm_landing(Scope::new(scope.priority), &parent, folder, &file)
             .await?;
         let folders = match landed == folder {
             true => folders,
             false => vec![landed],
         };
+        match self.options.modified {
+            Some(time) => account.catalog.set_modified(&file.url, time),
+            // It may have that of the earlier call.
+            None if was_there => account.catalog.forget_modified(&file.url),
+            None => {}
+        }
         // The file is safe: what follows is not the caller's to wait for or to
         // cancel.
         let left = match self.options.mode {

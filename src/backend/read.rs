@@ -1,11 +1,12 @@
 //! Reading files, and their checksums.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 
-use super::entry::{Entry, etag};
+use super::entry::Entry;
 use super::path::RemotePath;
-use super::put::etag_mismatch;
-use super::twins::FileAt;
+use super::twins::{FileAt, pick};
 use super::{AtPath, MAX_RANGES, Remote};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
@@ -35,7 +36,7 @@ pub struct Resolved {
 pub struct ReadOptions {
     /// The parts, in this order; empty means the whole file.
     pub ranges: Vec<ByteRange>,
-    /// The file must have this etag.
+    /// The file with this etag; without one, the newest of the path.
     pub if_match: Option<String>,
     /// Compare a whole file with its stored checksum.
     pub verify: bool,
@@ -119,14 +120,7 @@ impl Remote {
         }
         let progress = self.track(path, Direction::Download, None)?;
         let files = self.find_files(scope, path, None).await?;
-        let FileAt { folder, file } = files[0].clone();
-        if options
-            .if_match
-            .as_ref()
-            .is_some_and(|wanted| *wanted != etag(&file))
-        {
-            return Err(etag_mismatch(path));
-        }
+        let FileAt { folder, file } = pick(&files, options.if_match.as_deref(), path)?.clone();
         self.check_password(path, &file)?;
         let whole = options.ranges.is_empty();
         let ranges = if whole {
@@ -408,6 +402,8 @@ impl Read {
             .unwrap_or_default();
         let matches = checksums.iter().any(|sum| sum.hex == stored);
         if !matches {
+            let read_wrong = &self.remote.account.read_wrong;
+            read_wrong.fetch_add(1, Ordering::Relaxed);
             return Err(Error::new(
                 Reason::StoredContentCorrupt,
                 format!(

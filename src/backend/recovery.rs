@@ -85,6 +85,9 @@ impl Recovery {
     }
 }
 
+/// Files of one content that an interrupted write is told from.
+const MOST_VOUCHED: usize = 1_000;
+
 fn scope() -> Scope {
     Scope::new(Priority::Background)
 }
@@ -258,6 +261,38 @@ impl Account {
         }
     }
 
+    /// A call tells of this file, or moves it: wherever it is listed next,
+    /// nothing that was interrupted before has stored it.
+    pub(super) fn vouch_for(&self, file: &FileRecord) {
+        for (id, open) in &mut self.recovery.lock().open {
+            if let Task::Write(write) = &mut open.task
+                && write.has_content_of(file)
+                && write.kept.is_none()
+                && write.vouched.len() < MOST_VOUCHED
+                && !write.vouched.contains(&file.url)
+            {
+                write.vouched.push(file.url.clone());
+                self.catalog.rewrite_intent(*id, open.task.text());
+            }
+        }
+    }
+
+    /// A file that a write has left gets its modification time; once, because
+    /// that may be changed before all is done.
+    fn date(&self, id: u64, write: &Write, found: &FileRecord) {
+        let Some(time) = write.modified else { return };
+        if write.dated || write.kept.is_some() {
+            return;
+        }
+        self.catalog.set_modified(&found.url, time);
+        if let Some(open) = self.recovery.lock().open.get_mut(&id)
+            && let Task::Write(write) = &mut open.task
+        {
+            write.dated = true;
+            self.catalog.rewrite_intent(id, open.task.text());
+        }
+    }
+
     /// A file is moved away: what an earlier move was to do with it does not
     /// count any more.
     pub(super) fn give_up_moves(&self, url: &str) {
@@ -315,7 +350,10 @@ fn is_it(write: &Write, is_old: bool, file: &FileRecord) -> bool {
     let noted = is_old && file.order > write.order && file.order >> 32 == write.order >> 32;
     // An earlier look has found it, and could not remove what it replaces.
     let found = file.order == write.order;
-    write.is_like(file) && !write.was_there(&file.url) && (file.order == 0 || found || noted)
+    write.is_like(file)
+        && !write.was_there(&file.url)
+        && !write.is_another(&file.url)
+        && (file.order == 0 || found || noted)
 }
 
 async fn recover(account: std::sync::Weak<Account>, first: Duration) {
@@ -385,7 +423,10 @@ impl Remote {
         };
         let finished = match write.kept.is_none() && self.is_outdated(write, &content, &found) {
             true => self.take_away(write, &found).await,
-            false => self.finish(write, &content, found).await,
+            false => {
+                account.date(id, write, &found);
+                self.finish(write, &content, found).await
+            }
         };
         match finished {
             Ok(()) => Seen::End,
@@ -495,7 +536,10 @@ impl Remote {
         };
         let fate = self.fate(&route, Look::once(open.since)).await;
         let unnamed = match fate.map_err(|_| Seen::Unknown)? {
+            // What callers were told of, or moved there themselves.
+            Fate::Arrived(url) if source.copy && write.is_another(&url) => return Ok(None),
             Fate::Arrived(url) => return Ok(content.file(&url).cloned()),
+            Fate::Unnamed(file) if source.copy && write.is_another(&file.url) => return Ok(None),
             Fate::Unnamed(file) => file,
             Fate::Stayed | Fate::Gone if !source.copy => return Ok(None),
             Fate::Stayed | Fate::Gone => {
@@ -503,7 +547,7 @@ impl Remote {
                     fichier::same_name(&file.name, &source.file.name)
                         && write.has_content_of(file)
                         && file.order == 0
-                        && file.url != source.file.url
+                        && !write.is_another(&file.url)
                         && !source.alike.contains(&file.url)
                 });
                 match copy {

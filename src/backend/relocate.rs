@@ -6,12 +6,12 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::directories::{Made, Writable};
-use super::entry::{Entry, etag};
+use super::entry::Entry;
 use super::journal::{Source, Task, Write, way};
 use super::lost::{Fate, Look, Route};
 use super::path::RemotePath;
-use super::put::{PutOptions, Stored, WriteMode, etag_mismatch};
-use super::twins::FileAt;
+use super::put::{PutOptions, Stored, WriteMode};
+use super::twins::{FileAt, pick};
 use super::{Remote, path_key, replay};
 use crate::catalog::{FileRecord, Intent, Touched};
 use crate::error::{Error, Result};
@@ -26,10 +26,13 @@ const REPEATS: u32 = 2;
 pub struct RelocateOptions {
     /// What happens to a file that is already there.
     pub mode: WriteMode,
-    /// The source must have this etag.
+    /// The source is the file with this etag; without one, the newest of the path.
     pub if_match: Option<String>,
     /// Chosen by the client: a repeat with the same id replays the outcome.
     pub request_id: Option<String>,
+    /// Its modification time from now on, in seconds since the Unix epoch; if
+    /// not given, it keeps the one that it has.
+    pub modified: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,7 @@ struct Relocation {
     source: RemotePath,
     destination: RemotePath,
     mode: WriteMode,
+    modified: Option<i64>,
     route: Route,
     /// Where the file was at the beginning.
     original: (i64, FileRecord),
@@ -128,11 +132,8 @@ impl Remote {
             .hold_all(keys(action, source, destination))
             .await;
         let files = self.find_files(scope, source, None).await?;
-        let FileAt { folder: from, file } = &files[0];
+        let FileAt { folder: from, file } = pick(&files, options.if_match.as_deref(), source)?;
         let from = *from;
-        if options.if_match.is_some_and(|wanted| wanted != etag(file)) {
-            return Err(etag_mismatch(source));
-        }
         if source == destination && (action == Action::Move || options.mode != WriteMode::KeepBoth)
         {
             if action == Action::Copy {
@@ -161,6 +162,7 @@ impl Remote {
             source: source.clone(),
             destination: destination.clone(),
             mode: options.mode,
+            modified: options.modified,
             route: Route {
                 from,
                 file: file.clone(),
@@ -273,6 +275,7 @@ impl Relocation {
         } = self.route;
         let account = &self.remote.account;
         account.give_up_moves(&file.url);
+        account.vouch_for(file);
         let mut alike = Vec::new();
         if copy && *file.name != **name {
             let known = account.catalog.peek(to).await;
@@ -283,9 +286,18 @@ impl Relocation {
                     .map(|other| other.url.clone()),
             );
         }
+        let modified = match self.modified {
+            None if account.catalog.has_modified() => {
+                let original = self.original.1.url.to_string();
+                let times = account.catalog.modified(vec![original]).await;
+                times.into_values().next()
+            }
+            given => given,
+        };
         let write = Write {
             before: before.iter().map(FileAt::target).collect(),
             replaces: self.mode != WriteMode::KeepBoth,
+            modified,
             source: Some(Source {
                 path: self.source.clone(),
                 folder: from,
@@ -416,6 +428,7 @@ impl Relocation {
             }
             account.catalog.file_added(to, moved.clone());
         }
+        account.vouch_for(&moved);
         // Before anything older goes: it may be the only one in its place.
         let (landed, moved) = if self.action == Action::Copy || self.original.0 != to {
             remote
@@ -426,6 +439,14 @@ impl Relocation {
         };
         if landed != to {
             folders = vec![landed];
+        }
+        match self.modified {
+            Some(time) => account.catalog.set_modified(&moved.url, time),
+            None if moved.url != self.original.1.url => {
+                let original = &self.original.1.url;
+                account.catalog.pass_modified_on(original, &moved.url);
+            }
+            None => {}
         }
         let left = match self.mode {
             WriteMode::KeepBoth => Vec::new(),

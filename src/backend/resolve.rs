@@ -35,6 +35,22 @@ pub(super) enum Walk {
 }
 
 impl Remote {
+    /// The path that a caller means, checked and in [standard
+    /// form](Self::standard).
+    ///
+    /// # Errors
+    /// As [`RemotePath::parse`].
+    pub fn path(&self, text: &str) -> Result<RemotePath> {
+        RemotePath::parse(text).map(|path| self.standard(path))
+    }
+
+    /// The same path in rclone's standard form, the only one in which entries
+    /// are told: `a␊b` where a caller wrote a line feed. Both mean one name, and
+    /// are stored under one ([rclone-compat §2.1]).
+    pub fn standard(&self, path: RemotePath) -> RemotePath {
+        path.standard(self.codec)
+    }
+
     pub(super) async fn snapshot(
         &self,
         scope: Scope,

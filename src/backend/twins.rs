@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 
 use super::batch::Target;
-use super::entry::Entry;
+use super::entry::{Entry, etag};
 use super::path::RemotePath;
+use super::put::etag_mismatch;
 use super::{Remote, Staleness};
 use crate::catalog::{FileRecord, FolderRecord, Snapshot, newest_first};
 use crate::clock::Moment;
@@ -29,6 +30,23 @@ impl FileAt {
             url: self.file.url.to_string(),
         }
     }
+}
+
+/// The file that a caller means: the newest of those with a path, or the one
+/// with the etag that it names. The others are not touched with it.
+///
+/// # Errors
+/// ETAG_MISMATCH.
+pub(super) fn pick<'a>(
+    files: &'a [FileAt],
+    if_match: Option<&str>,
+    path: &RemotePath,
+) -> Result<&'a FileAt> {
+    let found = match if_match {
+        Some(wanted) => files.iter().find(|at| etag(&at.file) == wanted),
+        None => files.first(),
+    };
+    found.ok_or_else(|| etag_mismatch(path))
 }
 
 /// A folder, and the folder that it is in.
@@ -93,6 +111,12 @@ impl Directory {
     /// The ids of all of them.
     pub(super) fn ids(&self) -> impl Iterator<Item = i64> {
         self.folders().map(|at| at.folder.id)
+    }
+
+    /// How clients see each of the folders.
+    pub(super) fn entries(&self, path: &RemotePath) -> impl Iterator<Item = Entry> {
+        let entry = |at: &FolderAt| Entry::directory(path.clone(), &at.folder, self.len());
+        self.folders().map(entry)
     }
 
     /// How clients see it.

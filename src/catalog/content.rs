@@ -313,7 +313,7 @@ impl<R: Record> Index<R> {
             .chain(self.odd.iter().copied().filter(move |_| hash.is_some()))
             .chain(all)
             .map(|at| &self.records[at as usize])
-            .filter(move |record| codec.to_segment(record.name()) == segment)
+            .filter(move |record| codec.matches(record.name(), segment))
     }
 }
 

@@ -9,6 +9,7 @@
 mod content;
 mod journal;
 mod listing;
+mod modified;
 mod node;
 mod order;
 mod recorded;

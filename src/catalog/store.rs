@@ -7,10 +7,12 @@
 //! state directory's lock sees to that.
 
 mod checksums;
+mod modified;
 mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -28,9 +30,9 @@ use rows::{load, write_group};
 
 /// Changes with the layout of the tables. A number without a way to this one is
 /// not read.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 /// From one layout to the next.
-const MIGRATIONS: [(i64, &str); 2] = [(2, checksums::TABLE), (3, INTENTS)];
+const MIGRATIONS: [(i64, &str); 3] = [(2, checksums::TABLE), (3, INTENTS), (4, modified::TABLE)];
 /// Changes written in one transaction at the most.
 const GROUP: usize = 1_000;
 /// Changes that may wait for the writer.
@@ -114,6 +116,20 @@ pub(super) enum Write {
         key: ContentKey,
         sums: Vec<Checksum>,
     },
+    /// The modification time of a file.
+    Modified {
+        url: String,
+        time: i64,
+    },
+    /// A file has that of another one.
+    ModifiedOf {
+        from: String,
+        to: String,
+    },
+    /// The file is gone.
+    ModifiedNoMore {
+        url: String,
+    },
     /// Something that is about to be changed, in place of what stood there.
     Intent(Intent),
     /// Own changes of something in a folder do not count any more.
@@ -140,6 +156,7 @@ pub struct Store {
     set_aside: bool,
     /// Spares looking for what was never recorded.
     has_checksums: AtomicBool,
+    has_modified: AtomicBool,
     crashed: bool,
 }
 
@@ -179,7 +196,8 @@ impl Store {
             .optional()
             .map_err(failed)?;
         if fresh.is_none() {
-            let make = format!("BEGIN; {TABLES} {} {INTENTS} COMMIT;", checksums::TABLE);
+            let more = [checksums::TABLE, INTENTS, modified::TABLE].concat();
+            let make = format!("BEGIN; {TABLES} {more} COMMIT;");
             writer.execute_batch(&make).map_err(failed)?;
             writer
                 .execute(
@@ -196,6 +214,7 @@ impl Store {
         writer.execute_batch(settings).map_err(failed)?;
         let reader = open(path).map_err(failed)?;
         let has_checksums = checksums::exist(&reader).map_err(failed)?;
+        let has_modified = modified::exist(&reader).map_err(failed)?;
         let (queue, receiver) = sync_channel(QUEUE);
         let problem = Arc::new(Mutex::new(None));
         let thread = {
@@ -213,6 +232,7 @@ impl Store {
             writer: Some(thread),
             set_aside: is_aside,
             has_checksums: has_checksums.into(),
+            has_modified: has_modified.into(),
             crashed: fresh.is_some() && closed == 0,
         })
     }
@@ -235,8 +255,10 @@ impl Store {
     /// Queues something to write.
     pub(super) fn write(&self, write: Write) {
         let Some(queue) = &self.queue else { return };
-        if matches!(write, Write::Checksums { .. }) {
-            self.has_checksums.store(true, Ordering::Relaxed);
+        match write {
+            Write::Checksums { .. } => self.has_checksums.store(true, Ordering::Relaxed),
+            Write::Modified { .. } => self.has_modified.store(true, Ordering::Relaxed),
+            _ => {}
         }
         // Waits while the queue is full, for the milliseconds that the writer
         // takes: it needs no lock that is held here.
@@ -292,6 +314,18 @@ impl Store {
             return None;
         }
         self.read(move |connection| checksums::look_up(connection, &keys))
+            .await
+    }
+
+    /// Whether any modification times were set.
+    pub(super) fn has_modified(&self) -> bool {
+        self.has_modified.load(Ordering::Relaxed)
+    }
+
+    /// The modification times of files, where there are any. Those that are
+    /// not on disk yet are not acknowledged yet either.
+    pub(super) async fn modified(&self, urls: Vec<String>) -> Option<HashMap<String, i64>> {
+        self.read(move |connection| modified::look_up(connection, &urls))
             .await
     }
 

@@ -11,13 +11,22 @@ use super::connect::Session;
 use super::exit::{Exit, Problem};
 use super::io::Io;
 use super::output;
+use super::retry::repeated;
 use crate::proto::{
     Budget, BudgetScope, CatalogActivity, GetActivityRequest, GetActivityResponse, Transfer,
     TransferDirection,
 };
 
-/// Clears the screen and puts the cursor at its upper left.
-const CLEAR: &str = "\x1b[2J\x1b[H";
+/// Hides the cursor, clears the screen and puts the cursor at its upper left.
+const BEGIN: &str = "\x1b[?25l\x1b[2J\x1b[H";
+/// Puts the cursor there; what is shown is drawn over.
+const HOME: &str = "\x1b[H";
+/// Clears what is left of a line that was longer before.
+const END_OF_LINE: &str = "\x1b[K";
+/// Clears what is left of a screen that had more lines before.
+const END_OF_SCREEN: &str = "\x1b[J";
+/// Shows the cursor again.
+const CURSOR: &str = "\x1b[?25h";
 /// What is watched is asked for no more often than this.
 const SHORTEST: Duration = Duration::from_millis(200);
 /// Characters of a progress bar.
@@ -73,26 +82,89 @@ pub(super) async fn activity(
     let request = GetActivityRequest {
         remote: session.remote(),
     };
-    let mut client = session.client();
+    let ask = async || {
+        let request = session.request(request.clone());
+        let answer = session.client().get_activity(request).await?;
+        Ok::<_, Problem>(answer.into_inner())
+    };
+    let first = repeated(session, io, &ask).await?;
     let Some(every) = args.watch else {
-        let response = client.get_activity(session.request(request)).await?;
-        io.write(&shown(response.into_inner(), io.json)?)?;
+        io.write(&shown(first, io.json)?)?;
         return Ok(Exit::Ok);
     };
+    let screen = Screen::begin(io)?;
+    screen.draw(&shown(first, io.json)?)?;
     let mut ticks = tokio::time::interval(every.max(SHORTEST));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first tick is at once.
+    ticks.tick().await;
     loop {
         ticks.tick().await;
-        let response = client
-            .get_activity(session.request(request.clone()))
-            .await?;
-        let mut text = shown(response.into_inner(), io.json)?;
-        if io.out_is_terminal && !io.json {
-            text.insert_str(0, CLEAR);
+        match ask().await {
+            Ok(activity) => screen.draw(&shown(activity, io.json)?)?,
+            // A server that is started again comes back.
+            Err(problem) if problem.retryable() && !io.json => {
+                let problem = output::error_text(&problem, None);
+                screen.draw(&format!("{problem}\ntrying again\n"))?;
+            }
+            Err(problem) if problem.retryable() => io.report(&problem, None),
+            Err(problem) => return Err(problem),
         }
-        io.write(&text)?;
-        io.flush()?;
     }
+}
+
+/// What is drawn over and over again on a terminal, or else written one after
+/// the other.
+struct Screen<'a> {
+    io: &'a Io,
+    live: bool,
+}
+
+impl<'a> Screen<'a> {
+    fn begin(io: &'a Io) -> Result<Self, Problem> {
+        let live = io.out_is_terminal && !io.json;
+        if live {
+            io.write(BEGIN)?;
+        }
+        Ok(Self { io, live })
+    }
+
+    fn draw(&self, text: &str) -> Result<(), Problem> {
+        match self.live {
+            true => self.io.write(&frame(text, terminal_size()))?,
+            false => self.io.write(text)?,
+        }
+        self.io.flush()
+    }
+}
+
+impl Drop for Screen<'_> {
+    fn drop(&mut self) {
+        if self.live {
+            // Nobody is left to be told that this failed.
+            let _ = self.io.write(CURSOR).and_then(|()| self.io.flush());
+        }
+    }
+}
+
+/// Columns and rows.
+fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    let known = size.ws_col > 0 && size.ws_row > 1;
+    known.then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+/// A text that is drawn over the last one: no line is wrapped, and none is lost
+/// by scrolling but the last ones.
+fn frame(text: &str, size: Option<(usize, usize)>) -> String {
+    let (columns, rows) = size.unwrap_or((usize::MAX, usize::MAX));
+    let mut frame = HOME.to_owned();
+    for line in text.lines().take(rows - 1) {
+        frame.extend(line.chars().take(columns));
+        frame.push_str(END_OF_LINE);
+        frame.push('\n');
+    }
+    frame + END_OF_SCREEN
 }
 
 fn shown(activity: GetActivityResponse, json: bool) -> Result<String, Problem> {
@@ -187,6 +259,21 @@ fn counts(counts: &std::collections::HashMap<String, i64>) -> String {
     format!("{total}: {}", each.join(", "))
 }
 
+/// The calls of the last minute, of those that a minute has.
+fn used(budget: &Budget) -> String {
+    let used: i64 = budget.calls_last_minute.values().sum();
+    let most = (budget.requests_per_second * 60.0).round();
+    if most < 1.0 {
+        return used.to_string();
+    }
+    format!("{} {used} of {most}", bar(used as f64 / most))
+}
+
+fn bar(share: f64) -> String {
+    let full = ((share * BAR as f64) as usize).min(BAR);
+    format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
+}
+
 fn budget_rows(budget: &Budget) -> Vec<Vec<String>> {
     let rate = budget.requests_per_second;
     let mut rows = vec![
@@ -195,7 +282,8 @@ fn budget_rows(budget: &Budget) -> Vec<Vec<String>> {
             format!("{} ({})", budget.remotes.join(", "), scope(budget)),
         ),
         row("  calls a second", format!("{rate:.1}")),
-        row("  last minute", counts(&budget.calls_last_minute)),
+        row("  last minute", used(budget)),
+        row("  of these", counts(&budget.calls_last_minute)),
         row("  waiting", counts(&budget.queued_calls)),
         row("  floods", budget.floods.to_string()),
     ];
@@ -236,9 +324,7 @@ fn transfer_row(transfer: &Transfer) -> Vec<String> {
     let of = transfer.size.filter(|size| *size > 0);
     let share = of.map(|size| done as f64 / size as f64);
     let progress = share.map_or_else(String::new, |share| {
-        let full = ((share * BAR as f64) as usize).min(BAR);
-        let bar = "#".repeat(full) + &".".repeat(BAR - full);
-        format!("[{bar}] {:3.0} %", share * 100.0)
+        format!("{} {:3.0} %", bar(share), share * 100.0)
     });
     let left = of.filter(|_| transfer.bytes_per_second > 0).map(|size| {
         let seconds = (size - done).max(0) / transfer.bytes_per_second;
@@ -296,6 +382,7 @@ mod tests {
         let text = shown(activity(), false).unwrap();
         for part in [
             "fichier (api)",
+            "last minute     [....................] 4 of 150",
             "4: file/rm 1, folder/ls 3",
             "waiting         none",
             ": Flood detected",
@@ -310,6 +397,14 @@ mod tests {
         assert!(!text.contains('\u{1b}'), "names cannot steer the terminal");
         let nothing = shown(GetActivityResponse::default(), false).unwrap();
         assert!(nothing.ends_with("no transfers\n"));
+    }
+
+    #[test]
+    fn a_frame_leaves_nothing_of_the_last_one_and_does_not_scroll() {
+        let frame = frame("ab\nécd\nx\ny\n", Some((2, 3)));
+        assert_eq!(frame, "\x1b[Hab\x1b[K\néc\x1b[K\n\x1b[J");
+        assert_eq!(bar(0.5).matches('#').count(), BAR / 2);
+        assert_eq!(bar(7.0).matches('#').count(), BAR);
     }
 
     #[test]

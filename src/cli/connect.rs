@@ -1,4 +1,4 @@
-//! The connection to the server, and when to try again.
+//! The connection to the server.
 
 use std::time::Duration;
 
@@ -10,9 +10,7 @@ use tonic::{Code, Request};
 use super::ConnectArgs;
 use super::credentials;
 use super::exit::{Problem, root_cause};
-use super::io::Io;
-use super::output;
-use super::progress::Progress;
+use super::retry::Policy;
 use crate::proto::storage_backend_client::StorageBackendClient;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,17 +19,13 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// How often a transfer is tried.
-const MAX_ATTEMPTS: u32 = 4;
-/// Whoever is told to wait longer can better come back by themselves.
-const MAX_WAIT: Duration = Duration::from_secs(120);
-
 /// A connection, with what every request needs.
 pub(super) struct Session {
     channel: Channel,
     remote: String,
     authorization: Option<MetadataValue<Ascii>>,
     deadline: Option<Instant>,
+    pub(super) retries: Policy,
 }
 
 impl Session {
@@ -58,6 +52,7 @@ impl Session {
             remote: args.remote.clone(),
             authorization,
             deadline,
+            retries: Policy::new(args.retries, args.retry_wait),
         })
     }
 
@@ -145,45 +140,5 @@ pub(super) fn address(server: &str) -> Result<String, String> {
             Ok(format!("http://{host}:{port}"))
         }
         _ => Err("no port".into()),
-    }
-}
-
-/// Counts the attempts of a transfer.
-pub(super) struct Retry {
-    failed: u32,
-}
-
-impl Retry {
-    pub(super) fn new() -> Self {
-        Self { failed: 0 }
-    }
-
-    /// Waits for the next attempt, or gives the problem back when there is no
-    /// point in one.
-    pub(super) async fn wait(
-        &mut self,
-        problem: Problem,
-        io: &Io,
-        progress: &Progress,
-    ) -> Result<(), Problem> {
-        self.failed += 1;
-        if !problem.retryable() || self.failed >= MAX_ATTEMPTS {
-            return Err(problem);
-        }
-        let backoff = Duration::from_secs(1 << (self.failed - 1));
-        let delay = problem.retry_after.unwrap_or(backoff);
-        if delay > MAX_WAIT {
-            return Err(problem);
-        }
-        progress.suspend(|| {
-            io.note(&format!(
-                "{}; trying again in {} (attempt {} of {MAX_ATTEMPTS})",
-                problem.message,
-                output::duration(delay),
-                self.failed + 1,
-            ));
-        });
-        tokio::time::sleep(delay).await;
-        Ok(())
     }
 }

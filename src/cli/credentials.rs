@@ -12,7 +12,7 @@ use super::exit::Problem;
 /// the flags of a process.
 const TOKEN: &str = "PLUTON_FICHIER_TOKEN";
 
-fn read(what: &str, path: &Path) -> Result<String, Problem> {
+pub(super) fn read(what: &str, path: &Path) -> Result<String, Problem> {
     std::fs::read_to_string(path).map_err(|error| {
         Problem::usage(format!(
             "cannot read the {what} {}: {error}",
@@ -24,13 +24,26 @@ fn read(what: &str, path: &Path) -> Result<String, Problem> {
 /// The `authorization` of every request, if there is a token: of the file, else
 /// of the variable.
 pub(super) fn authorization(args: &ConnectArgs) -> Result<Option<MetadataValue<Ascii>>, Problem> {
-    let token = match &args.token_file {
+    let Some(token) = token(args.token_file.as_deref())? else {
+        return Ok(None);
+    };
+    let value = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();
+    let mut value = value
+        .map_err(|_| Problem::usage("the token has characters that no token has; copy it again"))?;
+    // Kept out of logs and of the compression of headers.
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// The token of the file, else of the variable.
+pub(super) fn token(file: Option<&Path>) -> Result<Option<String>, Problem> {
+    let token = match file {
         Some(path) => read("token file", path)?,
         None => std::env::var(TOKEN).unwrap_or_default(),
     };
     let token = token.trim();
     if token.is_empty() {
-        return match &args.token_file {
+        return match file {
             Some(path) => {
                 let text = format!("there is no token in {}", path.display());
                 Err(Problem::usage(text))
@@ -38,12 +51,7 @@ pub(super) fn authorization(args: &ConnectArgs) -> Result<Option<MetadataValue<A
             None => Ok(None),
         };
     }
-    let value = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();
-    let mut value = value
-        .map_err(|_| Problem::usage("the token has characters that no token has; copy it again"))?;
-    // Kept out of logs and of the compression of headers.
-    value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(Some(token.to_owned()))
 }
 
 /// Whether anything is said about TLS.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::error::Reason;
+use crate::error::{Reason, code_name};
 use crate::proto::Failure;
 
 /// How a client command ended; the number is the exit code of the process.
@@ -37,6 +37,20 @@ pub enum Exit {
     /// Stopped by Ctrl-C or SIGTERM.
     Interrupted = 130,
 }
+
+/// What the exit codes mean, for people.
+pub const EXIT_CODES: &str = "\
+Exit codes of the client commands:
+  0  done
+  1  another failure, or several of different kinds
+  2  wrong usage
+  3  not found
+  4  exists already
+  5  refused as asked: a repeat fails as well
+  6  unavailable now: a repeat later can succeed
+  7  not permitted
+  8  content damaged or incomplete
+  130  stopped by Ctrl-C or SIGTERM";
 
 impl Exit {
     /// The exit code that fits a gRPC code.
@@ -155,9 +169,17 @@ impl Problem {
         problem
     }
 
-    /// A repeat can succeed.
+    /// A repeat can succeed: nothing is amiss but the moment.
     pub(super) fn retryable(&self) -> bool {
-        self.code == Code::Unavailable
+        let full = self.exit == Exit::Unavailable && self.retry_after.is_some();
+        self.code == Code::Unavailable || full
+    }
+
+    /// What failed is not the same any more as it was when it was looked at.
+    pub(super) fn is_change(&self) -> bool {
+        let changes = [Reason::EtagMismatch, Reason::ContentChanged];
+        let is = |change: &Reason| self.reason.as_deref() == Some(change.as_str());
+        changes.iter().any(is)
     }
 }
 
@@ -210,27 +232,4 @@ pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
         cause = deeper;
     }
     cause.to_string()
-}
-
-/// The name of a code as the gRPC specification writes it.
-pub(super) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }

@@ -46,6 +46,10 @@ pub(super) struct Io {
     pub(super) err: SharedWriter,
     pub(super) input: Mutex<Option<Box<dyn Read + Send>>>,
     pub(super) json: bool,
+    /// Nothing but errors is to be told.
+    pub(super) quiet: bool,
+    /// Partial files that stay, to go on with another time.
+    pub(super) kept: Mutex<Vec<PathBuf>>,
     /// Progress bars are welcome.
     pub(super) interactive: bool,
     /// Content on standard output would be mixed with them.
@@ -54,13 +58,15 @@ pub(super) struct Io {
 
 impl Io {
     /// Those of the process.
-    pub(super) fn standard(json: bool) -> Self {
+    pub(super) fn standard(json: bool, quiet: bool) -> Self {
         Self {
             out: SharedWriter::new(io::stdout()),
             err: SharedWriter::new(io::stderr()),
             input: Mutex::new(Some(Box::new(io::stdin()))),
             json,
-            interactive: !json && io::stderr().is_terminal(),
+            quiet,
+            kept: Mutex::default(),
+            interactive: !json && !quiet && io::stderr().is_terminal(),
             out_is_terminal: io::stdout().is_terminal(),
         }
     }
@@ -76,6 +82,11 @@ impl Io {
         self.write(&format!("{text}\n"))
     }
 
+    /// Tells people of a result on standard output.
+    pub(super) fn result(&self, text: &str) -> Result<(), Problem> {
+        if self.quiet { Ok(()) } else { self.line(text) }
+    }
+
     /// Writes a JSON document.
     pub(super) fn document(&self, document: &impl Serialize) -> Result<(), Problem> {
         self.line(&output::to_json(document)?)
@@ -88,7 +99,7 @@ impl Io {
 
     /// Tells people something on standard error.
     pub(super) fn note(&self, text: &str) {
-        if !self.json {
+        if !self.json && !self.quiet {
             // Nobody is left to be told that this failed.
             let _ = writeln!(self.err.clone(), "{}", output::printable(text));
         }
@@ -106,6 +117,18 @@ impl Io {
             output::error_text(problem, path)
         };
         let _ = writeln!(self.err.clone(), "{text}");
+    }
+
+    /// Remembers a partial file that stays.
+    pub(super) fn keep(&self, partial: PathBuf) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(partial);
+    }
+
+    /// The partial files that stay; each is told once.
+    pub(super) fn take_kept(&self) -> Vec<PathBuf> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut kept)
     }
 
     /// Standard input; it can be had once.
@@ -190,8 +213,12 @@ impl Writer {
                 }
                 target.flush()
             };
+            let written = write_all();
+            // Who waits for the end may open the file again, and finds its lock
+            // as long as it is open here.
+            drop(target);
             // The receiver goes last: a sender that fails finds the reason.
-            let _ = ended.send(write_all());
+            let _ = ended.send(written);
         })?;
         let tx = Some(tx);
         Ok(Self { tx, done })
@@ -214,5 +241,44 @@ impl Writer {
             Ok(Err(error)) => Err(error),
             _ => Err(io::Error::other("the writing thread has ended")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Is not closed before it is told to.
+    struct Slow(Receiver<()>);
+
+    impl Write for Slow {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            Ok(data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_finished_is_closed() {
+        let (close, told) = channel();
+        let mut writer = Writer::new(Slow(told)).unwrap();
+        writer.write(Bytes::from_static(b"a")).await.unwrap();
+        let mut finish = Box::pin(writer.finish());
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut finish);
+        assert!(early.await.is_err(), "it is still open");
+        close.send(()).unwrap();
+        finish.await.unwrap();
     }
 }

@@ -8,6 +8,7 @@ use super::connect::Session;
 use super::exit::{Exit, Problem};
 use super::io::Io;
 use super::output::{self, EntryDocument, ErrorBody};
+use super::retry::repeated;
 use super::{DedupeArgs, DedupeChoice, LinkArgs, directory_path};
 use crate::proto::{DedupeMode, DedupeRequest, DedupeResponse, EntryType, PublicLinkRequest};
 
@@ -63,9 +64,11 @@ pub(super) async fn link(args: &LinkArgs, session: &Session, io: &Io) -> Result<
         revoke: args.revoke,
         password: password(args, io)?,
     };
-    let mut client = session.client();
-    let answer = client.public_link(session.request(request)).await?;
-    let url = Some(answer.into_inner().url).filter(|url| !url.is_empty());
+    let answer = repeated(session, io, async || {
+        let request = session.request(request.clone());
+        Ok(session.client().public_link(request).await?.into_inner())
+    });
+    let url = Some(answer.await?.url).filter(|url| !url.is_empty());
     if io.json {
         io.document(&LinkDocument { path, url })?;
     } else if let Some(url) = url {
@@ -110,8 +113,12 @@ pub(super) async fn dedupe(args: &DedupeArgs, session: &Session, io: &Io) -> Res
         mode: DedupeMode::from(args.mode).into(),
         validate_only: args.dry_run,
     };
-    let mut client = session.client();
-    let mut groups = client.dedupe(session.request(request)).await?.into_inner();
+    // What was told already is not told again: only its beginning is repeated.
+    let groups = repeated(session, io, async || {
+        let request = session.request(request.clone());
+        Ok(session.client().dedupe(request).await?.into_inner())
+    });
+    let mut groups = groups.await?;
     let mut exits = Vec::new();
     while let Some(mut group) = groups.message().await? {
         let failures: Vec<_> = std::mem::take(&mut group.failures)

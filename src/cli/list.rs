@@ -3,44 +3,94 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use tonic::Streaming;
 
 use super::connect::Session;
 use super::exit::{Exit, Problem};
 use super::io::Io;
 use super::output::{self, EntryDocument};
-use super::{HashArgs, HashKind, LsArgs, StatArgs, directory_path, file_path};
-use crate::proto::{Entry, EntryType, HashAlgorithm, HashRequest, ListRequest, StatRequest};
+use super::progress::Progress;
+use super::retry::{Retry, repeated};
+use super::{EntryKind, HashArgs, LsArgs, StatArgs, directory_path, file_path, staleness};
+use crate::proto::{
+    Entry, EntryType, HashAlgorithm, HashRequest, ListRequest, ListResponse, StatRequest,
+};
 
-impl From<HashKind> for HashAlgorithm {
-    fn from(kind: HashKind) -> Self {
-        match kind {
-            HashKind::Whirlpool => Self::Whirlpool,
-            HashKind::Sha256 => Self::Sha256,
-            HashKind::Md5 => Self::Md5,
-            HashKind::Sha1 => Self::Sha1,
-            HashKind::Blake3 => Self::Blake3,
-            HashKind::Crc32c => Self::Crc32c,
+/// The pages of a listing. After a failure it goes on behind the last page.
+pub(super) struct Pages<'a> {
+    session: &'a Session,
+    request: ListRequest,
+    stream: Option<Streaming<ListResponse>>,
+    retry: Retry<'a>,
+    begun: bool,
+}
+
+impl<'a> Pages<'a> {
+    pub(super) fn new(session: &'a Session, request: ListRequest) -> Self {
+        Self {
+            session,
+            request,
+            stream: None,
+            retry: Retry::new(session),
+            begun: false,
         }
+    }
+
+    /// The next page; none behind the last one.
+    pub(super) async fn next(&mut self, io: &Io) -> Result<Option<ListResponse>, Problem> {
+        loop {
+            match self.attempt().await {
+                Ok(Some(page)) => {
+                    self.request.page_token.clone_from(&page.next_page_token);
+                    self.begun = true;
+                    self.retry = Retry::new(self.session);
+                    return Ok(Some(page));
+                }
+                Ok(None) => return Ok(None),
+                Err(problem) => {
+                    self.stream = None;
+                    // Without a token nobody knows where it broke.
+                    if self.begun && self.request.page_token.is_empty() {
+                        return Err(problem);
+                    }
+                    self.retry.wait(problem, io, &Progress::none()).await?;
+                }
+            }
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Option<ListResponse>, Problem> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            None => {
+                let request = self.session.request(self.request.clone());
+                let stream = self.session.client().list(request).await?.into_inner();
+                self.stream.insert(stream)
+            }
+        };
+        Ok(stream.message().await?)
     }
 }
 
 pub(super) async fn ls(args: &LsArgs, session: &Session, io: &Io) -> Result<Exit, Problem> {
     let path = directory_path(&args.path);
-    let staleness = args.max_staleness.map(prost_types::Duration::try_from);
+    let kind = args.kind.map(|kind| match kind {
+        EntryKind::File => EntryType::File.into(),
+        EntryKind::Directory => EntryType::Directory.into(),
+    });
     let request = ListRequest {
         remote: session.remote(),
         path: path.clone(),
         recursive: args.recursive,
         max_depth: args.max_depth.unwrap_or_default(),
-        max_staleness: staleness
-            .transpose()
-            .map_err(|_| Problem::usage("--max-staleness is too long"))?,
+        types: kind.into_iter().collect(),
+        every_duplicate: args.duplicates,
+        max_staleness: staleness(args.max_staleness)?,
         ..ListRequest::default()
     };
-    let mut client = session.client();
-    let mut pages = client.list(session.request(request)).await?.into_inner();
+    let mut pages = Pages::new(session, request);
     let mut exit = Exit::Ok;
-    while let Some(page) = pages.message().await? {
+    while let Some(page) = pages.next(io).await? {
         let mut lines = String::new();
         for entry in page.entries {
             if io.json {
@@ -98,10 +148,13 @@ pub(super) async fn stat(args: &StatArgs, session: &Session, io: &Io) -> Result<
     let request = StatRequest {
         remote: session.remote(),
         path: directory_path(&args.path),
-        max_staleness: None,
+        max_staleness: staleness(args.max_staleness)?,
     };
-    let mut client = session.client();
-    let response = client.stat(session.request(request)).await?.into_inner();
+    let response = repeated(session, io, async || {
+        let request = session.request(request.clone());
+        Ok(session.client().stat(request).await?.into_inner())
+    });
+    let response = response.await?;
     let entry = response
         .entry
         .ok_or_else(|| Problem::contract("it does not describe the entry"))?;
@@ -160,8 +213,11 @@ pub(super) async fn hash(args: &HashArgs, session: &Session, io: &Io) -> Result<
         algorithm: HashAlgorithm::from(args.algorithm).into(),
         allow_download: args.download,
     };
-    let mut client = session.client();
-    let response = client.hash(session.request(request)).await?.into_inner();
+    let response = repeated(session, io, async || {
+        let request = session.request(request.clone());
+        Ok(session.client().hash(request).await?.into_inner())
+    });
+    let response = response.await?;
     let checksum = response
         .checksum
         .ok_or_else(|| Problem::contract("it has no checksum"))?;

@@ -8,6 +8,8 @@ use super::connect::Session;
 use super::exit::{Exit, Problem};
 use super::io::Io;
 use super::output::{self, EntryDocument, ErrorBody};
+use super::progress::Progress;
+use super::retry::{Retry, repeated};
 use super::{
     AboutArgs, MkdirArgs, RefreshArgs, RmArgs, RmdirArgs, TestArgs, directory_path, file_path,
 };
@@ -54,18 +56,31 @@ async fn rm_all(
     document: &mut RmDocument,
     exits: &mut Vec<Exit>,
 ) -> Result<(), Problem> {
-    let mut client = session.client();
+    if args.if_match.is_some() && args.paths.len() > 1 {
+        return Err(Problem::usage("--if-match is for one file"));
+    }
     for paths in args.paths.chunks(MAX_TARGETS) {
         let target = |path: &String| DeleteTarget {
             path: file_path(path),
-            ..DeleteTarget::default()
+            if_match_etag: args.if_match.clone().unwrap_or_default(),
         };
-        let request = DeleteRequest {
+        let mut request = DeleteRequest {
             remote: session.remote(),
             targets: paths.iter().map(target).collect(),
             allow_missing: args.ignore_missing,
         };
-        let response = client.delete(session.request(request)).await?.into_inner();
+        let mut retry = Retry::new(session);
+        let response = loop {
+            let sent = session.request(request.clone());
+            match session.client().delete(sent).await.map_err(Problem::from) {
+                Ok(response) => break response.into_inner(),
+                Err(problem) => {
+                    // Its answer may be all that was lost.
+                    request.allow_missing |= problem.reason.is_none();
+                    retry.wait(problem, io, &Progress::none()).await?;
+                }
+            }
+        };
         if response.results.len() != paths.len() {
             return Err(Problem::contract("it does not tell about every file"));
         }
@@ -98,8 +113,11 @@ pub(super) async fn mkdir(args: &MkdirArgs, session: &Session, io: &Io) -> Resul
         path: directory_path(&args.path),
         create_parents: Some(!args.no_parents),
     };
-    let mut client = session.client();
-    let response = client.mkdir(session.request(request)).await?.into_inner();
+    let response = repeated(session, io, async || {
+        let request = session.request(request.clone());
+        Ok(session.client().mkdir(request).await?.into_inner())
+    });
+    let response = response.await?;
     if io.json {
         let entry = response.entry.unwrap_or_default().into();
         let created = response.created;
@@ -116,12 +134,21 @@ struct RmdirDocument {
 
 pub(super) async fn rmdir(args: &RmdirArgs, session: &Session, io: &Io) -> Result<Exit, Problem> {
     let path = directory_path(&args.path);
-    let request = RmdirRequest {
+    let mut request = RmdirRequest {
         remote: session.remote(),
         path: path.clone(),
         allow_missing: args.ignore_missing,
     };
-    session.client().rmdir(session.request(request)).await?;
+    let mut retry = Retry::new(session);
+    loop {
+        let sent = session.request(request.clone());
+        let Err(problem) = session.client().rmdir(sent).await.map_err(Problem::from) else {
+            break;
+        };
+        // Its answer may be all that was lost.
+        request.allow_missing |= problem.reason.is_none();
+        retry.wait(problem, io, &Progress::none()).await?;
+    }
     if io.json {
         let removed = true;
         io.document(&RmdirDocument { path, removed })?;
@@ -139,9 +166,12 @@ struct AboutDocument {
 }
 
 pub(super) async fn about(_: &AboutArgs, session: &Session, io: &Io) -> Result<Exit, Problem> {
-    let remote = session.remote();
-    let request = session.request(AboutRequest { remote });
-    let response = session.client().about(request).await?.into_inner();
+    let response = repeated(session, io, async || {
+        let remote = session.remote();
+        let request = session.request(AboutRequest { remote });
+        Ok(session.client().about(request).await?.into_inner())
+    });
+    let response = response.await?;
     let as_of = response.as_of_time;
     let account: BTreeMap<_, _> = response.account.into_iter().collect();
     if io.json {
@@ -246,6 +276,7 @@ struct RemoteDocument {
     provider: String,
     capabilities: Vec<String>,
     stored_hashes: Vec<String>,
+    recorded_hashes: Vec<String>,
     /// 0 means that no limit is known.
     limits: BTreeMap<&'static str, i64>,
     traits: BTreeMap<&'static str, bool>,
@@ -262,13 +293,17 @@ pub(super) async fn refresh(
     session: &Session,
     io: &Io,
 ) -> Result<Exit, Problem> {
-    let request = session.request(RefreshRequest {
+    let request = RefreshRequest {
         remote: session.remote(),
         path: directory_path(&args.path),
         recursive: args.recursive,
         reload: args.reload,
+    };
+    let response = repeated(session, io, async || {
+        let request = session.request(request.clone());
+        Ok(session.client().refresh(request).await?.into_inner())
     });
-    let response = session.client().refresh(request).await?.into_inner();
+    let response = response.await?;
     let (dropped, loaded) = (response.dropped_directories, response.loaded_directories);
     match io.json {
         true => io.document(&RefreshDocument {
@@ -286,6 +321,7 @@ pub(super) async fn info(session: &Session, io: &Io) -> Result<Exit, Problem> {
     let remotes = response.remotes.into_iter().map(|remote| RemoteDocument {
         capabilities: remote.capabilities().map(capability).collect(),
         stored_hashes: remote.stored_hashes().map(hash_name).collect(),
+        recorded_hashes: remote.recorded_hashes().map(hash_name).collect(),
         limits: limits(&remote.limits.unwrap_or_default()),
         traits: traits(&remote.traits.unwrap_or_default()),
         name: remote.name,
@@ -317,6 +353,7 @@ pub(super) async fn info(session: &Session, io: &Io) -> Result<Exit, Problem> {
         rows.push(row("remote", title));
         rows.push(row("  can", remote.capabilities.join(", ")));
         rows.push(row("  stored hashes", remote.stored_hashes.join(", ")));
+        rows.push(row("  recorded hashes", remote.recorded_hashes.join(", ")));
         let traits = remote.traits.into_iter().filter(|(_, has)| *has);
         let traits: Vec<_> = traits.map(|(name, _)| name).collect();
         rows.push(row("  traits", traits.join(", ")));
@@ -359,5 +396,6 @@ fn traits(traits: &Traits) -> BTreeMap<&'static str, bool> {
         ("empty_files", traits.empty_files),
         ("case_insensitive", traits.case_insensitive),
         ("modify_times", traits.modify_times),
+        ("read_only", traits.read_only),
     ])
 }

@@ -1,39 +1,55 @@
 //! The client commands: a small client for the gRPC service.
 //!
 //! Each command prints its result on standard output, for people or, with
-//! `--json`, as one JSON document (`ls` and `dedupe`: one object a line). Errors go to
+//! `--json`, as one JSON document (`ls`, `tree`, `dedupe` and transfers of directories: one object a line). Errors go to
 //! standard error, and [`Exit`] tells scripts what kind of failure it was.
 
 mod activity;
 mod args;
+mod batch;
+mod compare;
 mod connect;
 mod credentials;
+mod download;
 mod exit;
+mod fetch;
 mod get;
+mod get_tree;
 mod health;
 mod io;
 mod links;
 mod list;
 mod manage;
+mod names;
 mod output;
+mod part;
 mod progress;
 mod purge;
 mod put;
+mod put_tree;
 mod relocate;
+mod restic;
+mod retry;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod upload;
+mod walk;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::Code;
 
 pub use args::{
     AboutArgs, ActivityArgs, CatArgs, ClientCommand, ConnectArgs, CpArgs, DedupeArgs, DedupeChoice,
-    GetArgs, HashArgs, HashKind, HealthcheckArgs, InfoArgs, LinkArgs, LsArgs, MkdirArgs, MvArgs,
-    PurgeArgs, PutArgs, Range, RefreshArgs, RmArgs, RmdirArgs, StatArgs, TestArgs,
+    EntryKind, Expected, GetArgs, HashArgs, HashKind, HealthcheckArgs, InfoArgs, LinkArgs, LsArgs,
+    MkdirArgs, MvArgs, PurgeArgs, PutArgs, Range, RefreshArgs, RmArgs, RmdirArgs, StatArgs,
+    TestArgs, TransferArgs, TreeArgs,
 };
-pub use exit::Exit;
+pub use exit::{EXIT_CODES, Exit};
+pub use restic::{ResticArgs, Upstream, proxy, serve_restic};
 
 use connect::Session;
 use exit::Problem;
@@ -41,7 +57,7 @@ use io::Io;
 
 /// Runs a command to its end, Ctrl-C or SIGTERM. The exit code is an [`Exit`].
 pub async fn run(command: ClientCommand) -> ExitCode {
-    let io = Io::standard(command.connect().json);
+    let io = Io::standard(command.connect().json, command.quiet());
     run_with(command, &io).await.into()
 }
 
@@ -62,6 +78,7 @@ async fn run_with(command: ClientCommand, io: &Io) -> Exit {
         () = expiry => Err(Problem::new(Code::DeadlineExceeded, "not finished in time")),
     };
     let outcome = outcome.and_then(|exit| io.flush().map(|()| exit));
+    let outcome = tell_kept(outcome, io);
     match (outcome, timeout) {
         (Ok(exit), _) => exit,
         (Err(mut problem), timeout) => {
@@ -71,6 +88,33 @@ async fn run_with(command: ClientCommand, io: &Io) -> Exit {
             }
             io.report(&problem, None);
             problem.exit
+        }
+    }
+}
+
+/// Tells which partial files stay, in an error that is told anyway or by a note.
+fn tell_kept(outcome: Result<Exit, Problem>, io: &Io) -> Result<Exit, Problem> {
+    let kept: Vec<_> = io
+        .take_kept()
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let text = match kept.as_slice() {
+        [] => return outcome,
+        [one] => format!("what has come is kept in {one}"),
+        many => format!("what has come of {} files is kept beside them", many.len()),
+    };
+    let text = format!("{text}; the same command goes on with it");
+    match outcome {
+        Ok(exit) => {
+            io.note(&text);
+            Ok(exit)
+        }
+        Err(mut problem) => {
+            problem.message = format!("{}; {text}", problem.message);
+            let names = kept.join("\n");
+            problem.metadata.insert("partial_files".into(), names);
+            Err(problem)
         }
     }
 }
@@ -87,6 +131,7 @@ async fn execute(
         ClientCommand::Get(args) => get::get(args, open, io).await,
         ClientCommand::Cat(args) => get::cat(args, &open.await?, io).await,
         ClientCommand::Ls(args) => list::ls(args, &open.await?, io).await,
+        ClientCommand::Tree(args) => tree::tree(args, &open.await?, io).await,
         ClientCommand::Stat(args) => list::stat(args, &open.await?, io).await,
         ClientCommand::Hash(args) => list::hash(args, &open.await?, io).await,
         ClientCommand::Rm(args) => manage::rm(args, &open.await?, io).await,
@@ -137,6 +182,12 @@ fn file_path(path: &str) -> String {
 /// A directory's path as the service wants it.
 fn directory_path(path: &str) -> String {
     path.trim_matches('/').to_owned()
+}
+
+/// How old an answer may be, as the service wants it.
+fn staleness(age: Option<Duration>) -> Result<Option<prost_types::Duration>, Problem> {
+    let age = age.map(prost_types::Duration::try_from).transpose();
+    age.map_err(|_| Problem::usage("--max-staleness is too long"))
 }
 
 /// The last segment of a path.

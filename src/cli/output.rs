@@ -9,7 +9,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::exit::{Problem, code_name};
+use super::exit::Problem;
+use crate::error::code_name;
 use crate::proto::{Checksum, Entry, EntryType, HashAlgorithm};
 
 /// A file or directory in JSON.

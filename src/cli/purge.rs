@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::connect::{Retry, Session};
+use super::connect::Session;
 use super::exit::{Exit, Problem};
 use super::io::Io;
 use super::progress::Progress;
+use super::retry::Retry;
 use super::{PurgeArgs, directory_path};
 use crate::proto::PurgeRequest;
 
@@ -44,7 +45,7 @@ pub(super) async fn purge(args: &PurgeArgs, session: &Session, io: &Io) -> Resul
     };
     let progress = Progress::counting(io, &request.path);
     let mut exits = Vec::new();
-    let mut retry = Retry::new();
+    let mut retry = Retry::new(session);
     let outcome = loop {
         match attempt(session, &request, io, &progress, &mut document, &mut exits).await {
             Ok(()) => break Ok(()),

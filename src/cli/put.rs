@@ -1,31 +1,38 @@
 //! `put`.
 
-use std::fs::Metadata;
 use std::future::Future;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
-use super::connect::{Retry, Session};
+use super::compare::{Likeness, compare};
+use super::connect::Session;
 use super::exit::{Exit, Problem};
-use super::io::{self, Input, Io, Piece};
+use super::fetch::look;
+use super::io::Io;
+use super::names::to_segment;
 use super::output::{self, EntryDocument};
 use super::progress::Progress;
-use super::{PutArgs, base_name, file_path};
-use crate::proto::put_request::Payload;
-use crate::proto::{Chunk, PutCommit, PutHeader, PutRequest, PutResponse, WriteMode};
+use super::upload::{Source, upload};
+use super::{PutArgs, base_name, file_path, put_tree};
+use crate::proto::{Checksum, Entry, EntryType, HashAlgorithm, PutHeader, WriteMode};
 
-/// Messages that wait for the connection.
-const QUEUE: usize = 2;
-/// How long the server may take to notice that there is no commit.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// What became of a file.
+#[derive(Clone, Debug)]
+pub(super) enum Stored {
+    /// It is there, and was before.
+    Unchanged(Entry),
+    Stored {
+        entry: Entry,
+        replayed: bool,
+    },
+}
 
 #[derive(Serialize)]
 struct PutDocument {
     entry: EntryDocument,
+    status: &'static str,
     replayed: bool,
 }
 
@@ -34,52 +41,108 @@ pub(super) async fn put(
     open: impl Future<Output = Result<Session, Problem>>,
     io: &Io,
 ) -> Result<Exit, Problem> {
+    if args.transfer.recursive && args.local.is_dir() {
+        return put_tree::put_tree(args, open, io).await;
+    }
     let path = destination(&args.remote_path, &args.local)?;
-    let mut source = Source::open(&args.local, io).await?;
+    let source = Source::open(&args.local, io).await?;
     let session = open.await?;
-    let mut header = PutHeader {
+    let progress = Progress::new(io, base_name(&path), source.size());
+    let header = header(args, path, &session);
+    // Whoever wants the path to be free, or to hold a certain file, asks the
+    // server for that.
+    let exact = args.create_only || args.if_match.is_some() || !args.expect.is_empty();
+    let stored = store(
+        args,
+        &session,
+        io,
+        &args.local,
+        source,
+        header,
+        !exact,
+        &progress,
+    )
+    .await?;
+    progress.finish();
+    let (entry, status, replayed) = match stored {
+        Stored::Unchanged(entry) => (entry, "unchanged", false),
+        Stored::Stored { entry, replayed } => (entry, "stored", replayed),
+    };
+    if io.json {
+        io.document(&PutDocument {
+            entry: entry.into(),
+            status,
+            replayed,
+        })?;
+    } else {
+        let size = output::size(entry.size.unwrap_or_default());
+        let path = output::printable_name(&entry.path);
+        io.result(&match status {
+            "unchanged" => format!("{path} is up to date"),
+            _ => format!("stored {path} ({size})"),
+        })?;
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) fn header(args: &PutArgs, path: String, session: &Session) -> PutHeader {
+    let write_mode = match (args.create_only, args.keep_both) {
+        (true, _) => WriteMode::CreateOnly,
+        (_, true) => WriteMode::KeepBoth,
+        _ => WriteMode::Replace,
+    };
+    let checksums = args.expect.iter().map(|expected| Checksum {
+        algorithm: HashAlgorithm::from(expected.algorithm).into(),
+        hex: expected.hex.clone(),
+    });
+    PutHeader {
         remote: session.remote(),
         path,
-        size: None,
-        write_mode: match args.create_only {
-            true => WriteMode::CreateOnly.into(),
-            false => WriteMode::Replace.into(),
-        },
-        // The same for every attempt: what was stored is not stored twice.
-        request_id: uuid::Uuid::new_v4().to_string(),
+        write_mode: write_mode.into(),
+        if_match_etag: args.if_match.clone().unwrap_or_default(),
         create_parents: Some(!args.no_parents),
+        checksums: checksums.collect(),
         ..PutHeader::default()
-    };
-    let progress = Progress::new(io, base_name(&header.path), source.size());
-    let mut retry = Retry::new();
-    let response = loop {
-        let before = source.before.take();
-        header.size = before.as_ref().map(|before| before.len() as i64);
-        let problem = match attempt(&session, &header, source.input, before, &progress).await {
-            Ok(response) => break response,
-            Err(problem) => problem,
-        };
-        if !source.repeatable {
-            return Err(problem);
+    }
+}
+
+/// Stores a file, if `compared` only where it is not there already.
+#[expect(clippy::too_many_arguments, reason = "what one file needs on its way")]
+pub(super) async fn store(
+    args: &PutArgs,
+    session: &Session,
+    io: &Io,
+    local: &Path,
+    source: Source,
+    header: PutHeader,
+    compared: bool,
+    progress: &Progress,
+) -> Result<Stored, Problem> {
+    if let Some(size) = source.size()
+        && compared
+        && !args.transfer.force
+        && !args.keep_both
+    {
+        let staleness = super::staleness(args.transfer.max_staleness)?;
+        match look(session, io, &header.path, staleness).await {
+            Ok(entry) if entry.r#type() == EntryType::File => {
+                let likeness = compare(local, size, &entry, args.transfer.size_only).await?;
+                if likeness == Likeness::Equal {
+                    return Ok(Stored::Unchanged(entry));
+                }
+            }
+            // What stands in the way, the server says.
+            Ok(_) => {}
+            Err(problem) if problem.code == Code::NotFound => {}
+            Err(problem) => return Err(problem),
         }
-        retry.wait(problem, io, &progress).await?;
-        source = Source::open(&args.local, io).await?;
-        progress.position(0);
-    };
-    progress.finish();
+    }
+    let response = upload(session, io, local, source, header, progress).await?;
     let entry = response
         .entry
         .ok_or_else(|| Problem::contract("it does not tell what was stored"))?;
     let replayed = response.replayed;
-    if io.json {
-        let entry = entry.into();
-        io.document(&PutDocument { entry, replayed })?;
-    } else {
-        let size = output::size(entry.size.unwrap_or_default());
-        let path = output::printable_name(&entry.path);
-        io.line(&format!("stored {path} ({size})"))?;
-    }
-    Ok(Exit::Ok)
+    Ok(Stored::Stored { entry, replayed })
 }
 
 /// Where a file goes.
@@ -92,167 +155,5 @@ pub(super) fn destination(remote: &str, local: &Path) -> Result<String, Problem>
         Some(name) if local.as_os_str() != "-" => name,
         _ => return Err(Problem::usage("name the remote file: it cannot be guessed")),
     };
-    match name.to_str() {
-        Some(name) => Ok(path + name),
-        None => Err(Problem::usage(format!(
-            "the name of {} is not UTF-8: name the remote file",
-            local.display()
-        ))),
-    }
-}
-
-struct Source {
-    input: Input,
-    /// What a regular file was like when it was opened.
-    before: Option<Metadata>,
-    /// It can be read again.
-    repeatable: bool,
-}
-
-impl Source {
-    async fn open(path: &Path, io: &Io) -> Result<Self, Problem> {
-        let failed = |error| unreadable(path, &error);
-        let once = |input| Self {
-            input,
-            before: None,
-            repeatable: false,
-        };
-        if path.as_os_str() == "-" {
-            let stream = io
-                .take_input()
-                .ok_or_else(|| Problem::local("standard input was read already"))?;
-            return Ok(once(Input::Stream(stream)));
-        }
-        let metadata = tokio::fs::metadata(path).await.map_err(failed)?;
-        if metadata.is_dir() {
-            let path = path.display();
-            return Err(Problem::local(format!(
-                "{path} is a directory; put stores one file"
-            )));
-        }
-        if !metadata.is_file() {
-            return Ok(once(Input::Path(path.to_owned())));
-        }
-        let file = tokio::fs::File::open(path).await.map_err(failed)?;
-        let before = file.metadata().await.map_err(failed)?;
-        Ok(Self {
-            input: Input::File(file.into_std().await),
-            before: Some(before),
-            repeatable: true,
-        })
-    }
-
-    fn size(&self) -> Option<u64> {
-        self.before.as_ref().map(Metadata::len)
-    }
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::local(format!("cannot read {}: {error}", path.display()))
-}
-
-async fn attempt(
-    session: &Session,
-    header: &PutHeader,
-    input: Input,
-    before: Option<Metadata>,
-    progress: &Progress,
-) -> Result<PutResponse, Problem> {
-    let (tx, rx) = mpsc::channel(QUEUE);
-    let mut client = session.client();
-    let call = client.put(session.request(ReceiverStream::new(rx)));
-    let feed = feed(tx, header.clone(), input, before, progress);
-    tokio::pin!(call, feed);
-    // An answer that comes before the end of the content is the answer.
-    tokio::select! {
-        answer = &mut call => return Ok(answer?.into_inner()),
-        fed = &mut feed => {
-            if let Err(problem) = fed {
-                // The stream has ended without its commit: nothing is stored.
-                let _ = tokio::time::timeout(FAREWELL, call).await;
-                return Err(problem);
-            }
-        }
-    }
-    Ok(call.await?.into_inner())
-}
-
-/// Sends the content. When this fails, the commit has not been sent.
-async fn feed(
-    tx: mpsc::Sender<PutRequest>,
-    header: PutHeader,
-    input: Input,
-    before: Option<Metadata>,
-    progress: &Progress,
-) -> Result<(), Problem> {
-    let send = async |payload| {
-        let payload = Some(payload);
-        tx.send(PutRequest { payload }).await.is_ok()
-    };
-    let unreadable = |error: std::io::Error| Problem::local(format!("cannot read: {error}"));
-    if !send(Payload::Header(header)).await {
-        return Ok(());
-    }
-    let mut pieces = io::read(input).map_err(unreadable)?;
-    let mut sent = 0_u64;
-    loop {
-        let piece = pieces.recv().await;
-        let piece = piece.ok_or_else(|| Problem::local("the reading thread has ended"))?;
-        match piece.map_err(unreadable)? {
-            Piece::Data { data, crc32c } => {
-                let offset = sent as i64;
-                sent += data.len() as u64;
-                if let Some(before) = &before
-                    && sent > before.len()
-                {
-                    return Err(changed(before, "longer"));
-                }
-                let crc32c = Some(crc32c);
-                let chunk = Chunk {
-                    offset,
-                    data,
-                    crc32c,
-                };
-                if !send(Payload::Chunk(chunk)).await {
-                    return Ok(());
-                }
-                progress.position(sent);
-            }
-            Piece::End(after) => {
-                if let Some(before) = &before {
-                    if sent < before.len() {
-                        return Err(changed(before, "shorter"));
-                    }
-                    check_unchanged(before, after.as_ref())?;
-                }
-                let commit = PutCommit {
-                    size: sent as i64,
-                    checksums: Vec::new(),
-                };
-                send(Payload::Commit(commit)).await;
-                return Ok(());
-            }
-        }
-    }
-}
-
-fn check_unchanged(before: &Metadata, after: Option<&Metadata>) -> Result<(), Problem> {
-    let Some(after) = after else { return Ok(()) };
-    if after.len() != before.len() {
-        return Err(changed(before, "another size"));
-    }
-    if let (Ok(before_time), Ok(after_time)) = (before.modified(), after.modified())
-        && before_time != after_time
-    {
-        return Err(changed(before, "modified"));
-    }
-    Ok(())
-}
-
-fn changed(before: &Metadata, how: &str) -> Problem {
-    Problem::local(format!(
-        "the local file changed while it was read ({} bytes at first, then {how}); nothing was \
-         stored",
-        before.len()
-    ))
+    Ok(path + &to_segment(name))
 }

@@ -2,15 +2,14 @@
 
 use serde::Serialize;
 
-use super::connect::{Retry, Session};
+use super::connect::Session;
 use super::exit::{Exit, Problem};
+use super::fetch::look;
 use super::io::Io;
 use super::output::{self, EntryDocument};
-use super::progress::Progress;
+use super::retry;
 use super::{CpArgs, MvArgs, base_name, directory_path, file_path};
-use crate::proto::{
-    CopyRequest, Entry, EntryType, MoveDirRequest, MoveRequest, StatRequest, WriteMode,
-};
+use crate::proto::{CopyRequest, Entry, EntryType, MoveDirRequest, MoveRequest, WriteMode};
 
 #[derive(Serialize)]
 struct RelocatedDocument {
@@ -24,10 +23,12 @@ pub(super) async fn mv(args: &MvArgs, session: &Session, io: &Io) -> Result<Exit
     let destination = destination(&args.destination, &source)?;
     // A slash behind it says that the directory is meant, should a file have
     // the same path.
-    let is_directory = args.source.ends_with('/') || is_directory(session, &source).await?;
+    let is_directory = args.source.ends_with('/') || is_directory(session, io, &source).await?;
     let (entry, replayed) = if is_directory {
-        if args.create_only {
-            io.note("--create-only is not needed: a directory never replaces anything");
+        if args.create_only || args.keep_both || args.if_match.is_some() {
+            io.note(
+                "a directory never replaces anything: what is asked for of files is not needed",
+            );
         }
         let request = MoveDirRequest {
             remote: session.remote(),
@@ -35,7 +36,7 @@ pub(super) async fn mv(args: &MvArgs, session: &Session, io: &Io) -> Result<Exit
             destination_path: destination,
             request_id: request_id(),
         };
-        repeated(io, async || {
+        repeated(session, io, async || {
             let request = session.request(request.clone());
             let answer = session.client().move_dir(request).await?.into_inner();
             Ok((answer.entry, answer.replayed))
@@ -46,11 +47,11 @@ pub(super) async fn mv(args: &MvArgs, session: &Session, io: &Io) -> Result<Exit
             remote: session.remote(),
             source_path: source,
             destination_path: destination,
-            write_mode: write_mode(args.create_only).into(),
+            write_mode: write_mode(args.create_only, args.keep_both).into(),
+            if_match_etag: args.if_match.clone().unwrap_or_default(),
             request_id: request_id(),
-            ..MoveRequest::default()
         };
-        repeated(io, async || {
+        repeated(session, io, async || {
             let request = session.request(request.clone());
             let answer = session.client().r#move(request).await?.into_inner();
             Ok((answer.entry, answer.replayed))
@@ -67,11 +68,11 @@ pub(super) async fn cp(args: &CpArgs, session: &Session, io: &Io) -> Result<Exit
         remote: session.remote(),
         destination_path: destination(&args.destination, &source)?,
         source_path: source,
-        write_mode: write_mode(args.create_only).into(),
+        write_mode: write_mode(args.create_only, args.keep_both).into(),
+        if_match_etag: args.if_match.clone().unwrap_or_default(),
         request_id: request_id(),
-        ..CopyRequest::default()
     };
-    let (entry, replayed) = repeated(io, async || {
+    let (entry, replayed) = repeated(session, io, async || {
         let request = session.request(request.clone());
         let answer = session.client().copy(request).await?.into_inner();
         Ok((answer.entry, answer.replayed))
@@ -93,10 +94,11 @@ pub(super) fn destination(destination: &str, source: &str) -> Result<String, Pro
     }
 }
 
-fn write_mode(create_only: bool) -> WriteMode {
-    match create_only {
-        true => WriteMode::CreateOnly,
-        false => WriteMode::Replace,
+fn write_mode(create_only: bool, keep_both: bool) -> WriteMode {
+    match (create_only, keep_both) {
+        (true, _) => WriteMode::CreateOnly,
+        (_, true) => WriteMode::KeepBoth,
+        _ => WriteMode::Replace,
     }
 }
 
@@ -105,28 +107,19 @@ fn request_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-async fn is_directory(session: &Session, path: &str) -> Result<bool, Problem> {
-    let request = StatRequest {
-        remote: session.remote(),
-        path: path.to_owned(),
-        max_staleness: None,
-    };
-    let answer = session.client().stat(session.request(request)).await?;
-    let entry = answer.into_inner().entry.unwrap_or_default();
+async fn is_directory(session: &Session, io: &Io, path: &str) -> Result<bool, Problem> {
+    let entry = look(session, io, path, None).await?;
     Ok(entry.r#type() == EntryType::Directory)
 }
 
 async fn repeated(
+    session: &Session,
     io: &Io,
     attempt: impl AsyncFn() -> Result<(Option<Entry>, bool), Problem>,
 ) -> Result<(Entry, bool), Problem> {
-    let mut retry = Retry::new();
-    loop {
-        match attempt().await {
-            Ok((Some(entry), replayed)) => return Ok((entry, replayed)),
-            Ok((None, _)) => return Err(Problem::contract("it does not tell where the entry is")),
-            Err(problem) => retry.wait(problem, io, &Progress::none()).await?,
-        }
+    match retry::repeated(session, io, attempt).await? {
+        (Some(entry), replayed) => Ok((entry, replayed)),
+        (None, _) => Err(Problem::contract("it does not tell where the entry is")),
     }
 }
 

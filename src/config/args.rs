@@ -139,6 +139,16 @@ pub struct ServerArgs {
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     pub grpc_listen: Vec<Listen>,
 
+    /// Address of WebDAV and of restic's REST protocol, which are off without one: ADDRESS:PORT or
+    /// unix:/path; may be given several times.
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub http_listen: Vec<Listen>,
+
+    /// Address of metrics, health and the status page, which are off without one: ADDRESS:PORT or
+    /// unix:/path. Whoever reaches it needs no token.
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<Listen>,
+
     /// Start an emulated 1Fichier account in this process; no real account is needed or touched.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub emulator: Option<bool>,

@@ -109,6 +109,10 @@ impl RemoteConfig {
 pub struct Config {
     /// Addresses of the gRPC service.
     pub grpc_listen: Vec<Listen>,
+    /// Addresses of the HTTP faces.
+    pub http_listen: Vec<Listen>,
+    /// Address of metrics, health and the status page, if they are wanted.
+    pub admin_listen: Option<Listen>,
     /// TLS for the TCP ones.
     pub tls: Option<TlsFiles>,
     /// Calls on Unix sockets need a token too, and those on TCP also when there

@@ -15,6 +15,8 @@ use crate::tls::TlsFiles;
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) grpc_listen: Vec<Listen>,
+    pub(super) http_listen: Vec<Listen>,
+    pub(super) admin_listen: Option<Listen>,
     pub(super) tls: Option<TlsFiles>,
     pub(super) require_token: bool,
     pub(super) max_connections: usize,
@@ -25,10 +27,13 @@ impl Network {
     /// Reads the settings. What is wrong is noted.
     pub(super) fn read(args: &ServerArgs, layers: &mut Layers<'_>) -> Self {
         let insecure = layers.setting("insecure", args.insecure, switch, false);
-        let grpc_listen = listen(args.grpc_listen.clone(), layers);
+        let standard = vec![Listen::Tcp(([127, 0, 0, 1], 50051).into())];
+        let grpc_listen = listen("grpc_listen", args.grpc_listen.clone(), standard, layers);
+        let http_listen = listen("http_listen", args.http_listen.clone(), Vec::new(), layers);
+        let admin_listen = admin(args.admin_listen.clone(), layers);
         let tls = tls(args, layers);
         let over_tcp = |listen: &Listen| matches!(listen, Listen::Tcp(_));
-        if tls.is_some() && !grpc_listen.iter().any(over_tcp) {
+        if tls.is_some() && !grpc_listen.iter().chain(&http_listen).any(over_tcp) {
             let warning = "the TLS certificate is not used: Unix sockets need none, and there is no other address";
             layers.notes.warning(warning);
         }
@@ -37,6 +42,8 @@ impl Network {
         let max_connections = layers.setting("max_connections", max_connections, places, 2_000);
         Self {
             grpc_listen,
+            http_listen,
+            admin_listen,
             tls,
             require_token,
             max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
@@ -47,6 +54,15 @@ impl Network {
     /// Notes which addresses are open to strangers. The tokens are in the state
     /// directory.
     pub(super) fn check(&self, state_dir: Option<&Path>, layers: &mut Layers<'_>) {
+        if let Some(Listen::Tcp(address)) = &self.admin_listen
+            && !address.ip().is_loopback()
+            && !self.insecure
+        {
+            layers.notes.problem(format!(
+                "{address} can be reached by others, and the status page, which names files in transfer, needs no token; \
+                 let --admin-listen be an address on 127.0.0.1 or a Unix socket, or add --insecure"
+            ));
+        }
         // What is wrong with the directory itself, whoever opens it tells.
         let file = state_dir.map(TokenFile::within);
         let file = file.filter(|file| file.path().exists());
@@ -60,7 +76,7 @@ impl Network {
         let client_ca = self.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
         // Once there were tokens, everybody needs one.
         let closed = self.require_token || tokens.is_some() || client_ca.is_some();
-        for listen in &self.grpc_listen {
+        for listen in self.grpc_listen.iter().chain(&self.http_listen) {
             let Listen::Tcp(address) = listen else {
                 continue;
             };
@@ -85,14 +101,28 @@ impl Network {
     }
 }
 
-fn listen(flag: Vec<Listen>, layers: &mut Layers<'_>) -> Vec<Listen> {
-    const NAME: &str = "grpc_listen";
-    let found = layers.find_list(NAME, flag, parsed::<Listen>);
-    let standard = || vec![Listen::Tcp(([127, 0, 0, 1], 50051).into())];
-    let (listen, source) = found.unwrap_or_else(|| (standard(), Source::default()));
+fn listen(
+    name: &'static str,
+    flag: Vec<Listen>,
+    standard: Vec<Listen>,
+    layers: &mut Layers<'_>,
+) -> Vec<Listen> {
+    let found = layers.find_list(name, flag, parsed::<Listen>);
+    let (listen, source) = found.unwrap_or_else(|| (standard, Source::default()));
     let shown: Vec<_> = listen.iter().map(Listen::to_string).collect();
-    layers.report.setting(NAME, shown, &source);
+    let shown = (!shown.is_empty()).then_some(shown);
+    layers.report.setting(name, shown, &source);
     listen
+}
+
+fn admin(flag: Option<Listen>, layers: &mut Layers<'_>) -> Option<Listen> {
+    const NAME: &str = "admin_listen";
+    let Some((listen, source)) = layers.find(NAME, flag, parsed::<Listen>) else {
+        layers.report.setting(NAME, (), &Source::default());
+        return None;
+    };
+    layers.report.setting(NAME, listen.to_string(), &source);
+    Some(listen)
 }
 
 fn file(name: &str, flag: Option<&PathBuf>, layers: &mut Layers<'_>) -> Option<PathBuf> {

@@ -26,6 +26,8 @@ impl fmt::Display for Form {
 /// below [`PREFIX`], variables too.
 pub(super) const SETTINGS: &[(&str, Form)] = &[
     ("grpc_listen", Form::List),
+    ("http_listen", Form::List),
+    ("admin_listen", Form::Text),
     ("emulator", Form::Switch),
     ("api_url", Form::Text),
     ("state_dir", Form::Text),

@@ -111,6 +111,8 @@ impl Server {
         };
         Some(Config {
             grpc_listen: self.network.grpc_listen,
+            http_listen: self.network.http_listen,
+            admin_listen: self.network.admin_listen,
             tls: self.network.tls,
             require_token: self.network.require_token,
             max_connections: self.network.max_connections,

@@ -100,6 +100,31 @@ impl NameCodec {
         }
     }
 
+    /// The segment that means what this one means, if that is another text: one in which control
+    /// characters are replaced, quotes are quoted, and nothing else is. No stored name is ever shown
+    /// as a segment that is not in this form, whatever the mask.
+    #[must_use]
+    pub fn standard_form(&self, segment: &str) -> Option<String> {
+        if self.mask == Mask::STANDARD {
+            return Some(self.to_segment(segment)).filter(|form| form != segment);
+        }
+        if segment == EMPTY_NAME_SEGMENT {
+            return None;
+        }
+        let form = convert(segment, Mask::WIRE, Mask::WIRE)?;
+        // WIRE replaces what is not UTF-8.
+        String::from_utf8(form).ok().filter(|form| form != segment)
+    }
+
+    /// Whether an entry of this stored name is meant by this segment: it is shown as that, or is what
+    /// would be made of it. The two differ for a quote before a space at the end, which rclone does not
+    /// read back as it wrote it [rclone-compat §2.3].
+    #[must_use]
+    pub fn matches(&self, stored: &str, segment: &str) -> bool {
+        self.to_segment(stored) == segment
+            || self.to_stored(segment).is_ok_and(|name| name == stored)
+    }
+
     /// The path segment that shows a stored name.
     ///
     /// Always exactly one segment: not empty, not `.` or `..`, without `/` and NUL. Stored names

@@ -131,6 +131,9 @@ fn default_mask_encodes_as_recorded() {
         assert_eq!(decoded == standard, record["roundtrip"] == true, "{record}");
 
         let (segment, stored) = (segment_of(&standard), utf8(encoded));
+        if record["canonical"] == true && !segment.is_empty() {
+            assert_eq!(codec.standard_form(&segment), None, "{record}");
+        }
         if record["canonical"] == true && record["standard"].is_string() {
             assert_eq!(
                 segment.as_bytes(),
@@ -138,6 +141,11 @@ fn default_mask_encodes_as_recorded() {
                 "one text for segment and standard form"
             );
         }
+        if let Some(form) = codec.standard_form(&segment) {
+            assert_eq!(codec.to_stored(&form), codec.to_stored(&segment));
+            assert_eq!(codec.standard_form(&form), None, "{record}");
+        }
+        assert!(codec.matches(&stored, &segment) || stored.is_empty());
         if !stored.is_empty() {
             assert_eq!(codec.to_stored(&segment).as_ref(), Ok(&stored), "{record}");
             assert_eq!(codec.to_segment(&stored), segment_of(&decoded), "{record}");
@@ -168,6 +176,31 @@ fn default_mask_decodes_as_recorded() {
         let segment = codec.to_segment(&stored);
         assert_eq!(segment, segment_of(&standard), "{record}");
         assert_eq!(codec.to_stored(&segment), Ok(reencoded), "{record}");
+        assert_eq!(codec.standard_form(&segment), None, "{record}");
+    }
+}
+
+#[test]
+fn names_that_are_not_in_standard_form() {
+    let codec = NameCodec::new(Mask::FICHIER);
+    for (segment, standard) in [
+        ("a\u{1}b", "a␁b"),
+        ("a\nb", "a␊b"),
+        ("\u{7f}", "␡"),
+        ("‛41", "A"),
+        ("a‛", "a‛‛"),
+        ("a‛b", "a‛‛b"),
+    ] {
+        let form = codec.standard_form(segment);
+        assert_eq!(form.as_deref(), Some(standard), "{segment:?}");
+        assert_eq!(codec.standard_form(standard), None, "{standard:?}");
+        assert_eq!(codec.to_stored(segment), codec.to_stored(standard));
+        // There it is stored, and told, as it is.
+        let same = NameCodec::new(Mask::STANDARD).standard_form(segment);
+        assert_eq!(same, None, "{segment:?}");
+    }
+    for segment in ["a", "a$b", "a␁b", "‛␁", "é 漢", EMPTY_NAME_SEGMENT] {
+        assert_eq!(codec.standard_form(segment), None, "{segment:?}");
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct MultipartBody {
     // streams that are not `Sync` fit the HTTP client.
     segments: Mutex<VecDeque<Segment>>,
     remaining: u64,
+    /// What stands behind the gate.
+    held: u64,
     /// Counts the bytes handed to the connection.
     sent: Arc<AtomicU64>,
 }
@@ -98,10 +100,12 @@ impl MultipartBody {
             segments.push_back(Segment::Closed(part.content));
             text.push_str("\r\n");
         }
+        text.push_str(&format!("--{boundary}--\r\n"));
+        let mut held = 0;
         if let Some(gate) = gate {
             segments.push_back(Segment::Gate(gate));
+            held = text.len() as u64;
         }
-        text.push_str(&format!("--{boundary}--\r\n"));
         segments.push_back(Segment::Bytes(text.into()));
         let remaining = segments
             .iter()
@@ -115,8 +119,14 @@ impl MultipartBody {
         Self {
             segments: Mutex::new(segments),
             remaining,
+            held,
             sent,
         }
+    }
+
+    /// How much of it the gate holds back.
+    pub(super) fn held(&self) -> u64 {
+        self.held
     }
 
     pub(super) fn length(&self) -> u64 {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{StatusCode, Url, header};
+use tokio::time::Instant;
 
 use super::Client;
 use super::error::{Error, Kind};
@@ -28,6 +29,19 @@ impl Client {
     /// [`Kind::Token`] when the answer is anything but those bytes: the URL
     /// has expired, or the server ignores ranges.
     pub async fn download(
+        &self,
+        url: &Url,
+        offset: u64,
+        length: u64,
+        size: u64,
+    ) -> Result<Download, Error> {
+        let began = Instant::now();
+        let outcome = self.open(url, offset, length, size).await;
+        self.tally.count(ENDPOINT, began, &outcome);
+        outcome
+    }
+
+    async fn open(
         &self,
         url: &Url,
         offset: u64,

@@ -73,6 +73,42 @@ pub enum Kind {
     Token,
 }
 
+impl Kind {
+    /// A name for figures.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Flood => "flood",
+            Self::Banned => "banned",
+            Self::Location => "location",
+            Self::Credentials => "credentials",
+            Self::Plan => "plan",
+            Self::ProfessionalAddress => "professional_address",
+            Self::NotFound => "not_found",
+            Self::NoDestination => "no_destination",
+            Self::Access => "access",
+            Self::Password => "password",
+            Self::WrongPassword => "wrong_password",
+            Self::ReadOnly => "read_only",
+            Self::Name => "name",
+            Self::NoChange => "no_change",
+            Self::Quota => "quota",
+            Self::Corrupt => "corrupt",
+            Self::Refused => "refused",
+            Self::Node => "node",
+            Self::Server => "server",
+            Self::NotSent => "not_sent",
+            Self::Broken => "broken",
+            Self::Malformed => "malformed",
+            Self::Deadline => "deadline",
+            Self::Busy => "busy",
+            Self::Crowded => "crowded",
+            Self::ForeignHost => "foreign_host",
+            Self::Body => "body",
+            Self::Token => "token",
+        }
+    }
+}
+
 /// A failed exchange with 1Fichier.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);

@@ -17,6 +17,7 @@ mod model;
 mod passwords;
 mod secret;
 mod shared;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod time;
@@ -42,6 +43,7 @@ pub use hosts::Hosts;
 pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder};
 pub use secret::{ApiKey, Password};
 pub use shared::{ShareId, SharedFolder};
+pub use tally::{Requested, Requests};
 pub use token::Access;
 pub use upload::{Emission, Node, Report};
 pub use user::UserInfo;
@@ -49,6 +51,7 @@ pub use user::UserInfo;
 use budget::{Permit, Rule};
 use model::{Envelope, RawInfo, RawUploadServer};
 use passwords::Passwords;
+use tally::Tally;
 
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
@@ -123,6 +126,7 @@ pub struct Client {
     passwords: Arc<Passwords>,
     /// What 1Fichier's clock showed in its last answer, and when that was.
     time: Arc<Mutex<Option<(Instant, i64)>>>,
+    tally: Arc<Tally>,
     /// Only [`READS`] are called.
     read_only: bool,
 }
@@ -165,6 +169,7 @@ impl Client {
             refusals: Arc::default(),
             passwords: Arc::default(),
             time: Arc::default(),
+            tally: Arc::default(),
             read_only: false,
         })
     }
@@ -205,6 +210,11 @@ impl Client {
     /// The request budget.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// The requests so far, also those that no budget counts.
+    pub fn requested(&self) -> Requested {
+        self.tally.requested()
     }
 
     /// Waits for the turn to make a call.
@@ -291,10 +301,12 @@ impl Client {
             };
             // While this waited, another call may have been refused for all.
             self.check_refusals(endpoint, with_cdn)?;
+            let began = Instant::now();
             let outcome = self
                 .exchange(endpoint, body)
                 .await
                 .and_then(|answer| lenient::parse(endpoint, &answer));
+            self.tally.count(endpoint, began, &outcome);
             self.budget
                 .report(&permit, rule, outcome.as_ref().map(|_| ()));
             let error = match outcome {

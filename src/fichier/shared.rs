@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::{StatusCode, header};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::budget::{Budget, Rule, Scope};
 use super::error::{Error, Kind};
@@ -169,7 +170,9 @@ impl SharedFolder {
         let mut attempt = 0;
         loop {
             let permit = self.pages.acquire(scope, rule, ENDPOINT).await?;
+            let began = Instant::now();
             let outcome = self.exchange(pass).await;
+            self.client.tally.count(ENDPOINT, began, &outcome);
             self.pages
                 .report(&permit, rule, outcome.as_ref().map(|_| ()));
             let error = match outcome {

@@ -18,6 +18,9 @@ const ENDPOINT: &str = "upload.cgi";
 const REPORT: &str = "end.pl";
 /// A node that takes nothing for so long is given up.
 const STALL: Duration = Duration::from_secs(120);
+/// How long the end of a body may be held back. How long nodes bear that is not
+/// known.
+const HELD: Duration = Duration::from_secs(900);
 /// How long a node may work on a complete body before it answers.
 const ANSWER: Duration = Duration::from_secs(600);
 /// How long the page of an answer may take.
@@ -71,9 +74,23 @@ impl Client {
         gate: Option<oneshot::Receiver<()>>,
         sent: Arc<AtomicU64>,
     ) -> Result<Emission, Error> {
+        let began = Instant::now();
+        let outcome = self.send_body(node, folder, parts, gate, sent).await;
+        self.tally.count(ENDPOINT, began, &outcome);
+        outcome
+    }
+
+    async fn send_body(
+        &self,
+        node: &Node,
+        folder: i64,
+        parts: Vec<Part>,
+        gate: Option<oneshot::Receiver<()>>,
+        sent: Arc<AtomicU64>,
+    ) -> Result<Emission, Error> {
         let boundary = new_boundary();
         let body = MultipartBody::new(&boundary, folder, parts, gate, Arc::clone(&sent));
-        let length = body.length();
+        let (length, held) = (body.length(), body.held());
         let mut url = node.base.clone();
         url.set_path("/upload.cgi");
         url.set_query(Some(&format!("id={}", node.id)));
@@ -88,7 +105,7 @@ impl Client {
         let before = sent.load(Ordering::Relaxed);
         let response = tokio::select! {
             response = request => response.map_err(|error| sending_failed(error, length, &sent, before))?,
-            error = stalled(&sent, before + length) => return Err(error),
+            error = stalled(&sent, before + length, held) => return Err(error),
         };
         self.outcome(node, response).await
     }
@@ -101,7 +118,9 @@ impl Client {
                 .get(header::LOCATION)
                 .and_then(|location| location.to_str().ok())
                 .unwrap_or_default();
-            let url = self.hosts.follow(ENDPOINT, &node.base, location)?;
+            // All was sent: it may be stored, and the node itself knows.
+            let url = self.hosts.follow(ENDPOINT, &node.base, location);
+            let url = url.map_err(|error| error.with_kind(Kind::Malformed))?;
             let xid = url
                 .query_pairs()
                 .find(|(key, _)| key == "xid")
@@ -132,6 +151,13 @@ impl Client {
 
     /// Asks what an upload stored.
     pub async fn upload_report(&self, emission: &Emission) -> Result<Report, Error> {
+        let began = Instant::now();
+        let outcome = self.ask_report(emission).await;
+        self.tally.count(REPORT, began, &outcome);
+        outcome
+    }
+
+    async fn ask_report(&self, emission: &Emission) -> Result<Report, Error> {
         let mut url = emission.base.clone();
         url.set_path("/end.pl");
         url.query_pairs_mut().append_pair("xid", &emission.xid);
@@ -188,7 +214,9 @@ fn sending_failed(error: reqwest::Error, length: u64, sent: &AtomicU64, before: 
     failed
 }
 
-async fn stalled(sent: &AtomicU64, complete: u64) -> Error {
+/// `held` bytes of the whole wait for the gate: for another write to the same
+/// path, for example, which is no fault of the node's.
+async fn stalled(sent: &AtomicU64, complete: u64, held: u64) -> Error {
     let mut last = (sent.load(Ordering::Relaxed), Instant::now());
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -198,6 +226,8 @@ async fn stalled(sent: &AtomicU64, complete: u64) -> Error {
         }
         let (limit, kind) = if now >= complete {
             (ANSWER, Kind::Broken)
+        } else if now >= complete - held {
+            (HELD, Kind::Node)
         } else {
             (STALL, Kind::Node)
         };

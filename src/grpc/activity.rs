@@ -9,11 +9,12 @@ use crate::proto;
 use crate::transfer::{Direction, TransferView};
 
 pub(super) fn response(activity: Activity, now: SystemTime) -> proto::GetActivityResponse {
-    let mut catalog = proto::CatalogActivity {
-        unfinished_writes: convert::to_i64(activity.unfinished),
-        ..proto::CatalogActivity::default()
-    };
-    for known in activity.catalogs {
+    let mut catalog = proto::CatalogActivity::default();
+    let mut transfers = Vec::new();
+    for tree in activity.trees {
+        transfers.extend(tree.transfers.into_iter().map(transfer));
+        catalog.unfinished_writes += convert::to_i64(tree.unfinished);
+        let known = tree.catalog;
         catalog.directories += convert::to_i64(known.folders);
         catalog.entries += convert::to_i64(known.entries);
         catalog.hits += convert::to_i64(known.hits);
@@ -28,7 +29,7 @@ pub(super) fn response(activity: Activity, now: SystemTime) -> proto::GetActivit
             .into_iter()
             .map(|known| budget(known, now))
             .collect(),
-        transfers: activity.transfers.into_iter().map(transfer).collect(),
+        transfers,
         catalog: Some(catalog),
     }
 }

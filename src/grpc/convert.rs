@@ -142,6 +142,7 @@ pub(super) fn relocate_options(
     request_id: String,
 ) -> Result<RelocateOptions> {
     Ok(RelocateOptions {
+        modified: None,
         mode: self::write_mode(write_mode)?,
         if_match: none_if_empty(if_match_etag),
         request_id: none_if_empty(request_id),
@@ -156,6 +157,7 @@ pub(super) fn dedupe_mode(value: i32) -> Result<DedupeMode> {
         Ok(Wire::Newest) => Ok(DedupeMode::Newest),
         Ok(Wire::Oldest) => Ok(DedupeMode::Oldest),
         Ok(Wire::Rename) => Ok(DedupeMode::Rename),
+        Ok(Wire::Directories) => Ok(DedupeMode::Directories),
         Err(_) => Err(Error::invalid_field(
             "mode",
             format_args!("{value} is no mode that this server knows"),

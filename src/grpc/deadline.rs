@@ -11,7 +11,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use super::status::status;
-use crate::backend::Remote;
+use crate::backend::{self, Ended, Remote};
 use crate::error::Error;
 use crate::fichier::{Priority, Scope};
 
@@ -47,10 +47,10 @@ fn parse(text: &str) -> Option<Duration> {
     })
 }
 
-async fn expired(scope: Scope) {
-    match scope.deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
+fn to_status(ended: Ended) -> Status {
+    match ended {
+        Ended::Failed(error) => status(&error),
+        Ended::Expired => exceeded(),
     }
 }
 
@@ -61,45 +61,22 @@ fn exceeded() -> Status {
     )
 }
 
-/// How long an operation may take that needs no call: what is known is told
-/// while the account is locked, too.
-const KNOWN: Duration = Duration::from_millis(500);
-
-/// Ends when the account is locked for longer than the caller waits.
-async fn locked_out(scope: Scope, remote: &Remote) -> Error {
-    let left = scope
-        .deadline
-        .map(|deadline| deadline.saturating_duration_since(Instant::now()) / 2);
-    tokio::time::sleep(left.unwrap_or(KNOWN).min(KNOWN)).await;
-    remote.locked_out(scope).await
-}
-
-/// Runs an operation until the caller's deadline. A lock of the account that
-/// lasts longer is told soon.
+/// [`Remote::within`], with statuses.
 pub(super) async fn within<T>(
     scope: Scope,
     remote: &Remote,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Status> {
-    tokio::select! {
-        biased;
-        result = work => result.map_err(|error| status(&error)),
-        error = locked_out(scope, remote) => Err(status(&error)),
-        () = expired(scope) => Err(exceeded()),
-    }
+    remote.within(scope, work).await.map_err(to_status)
 }
 
-/// The same for work that does not stop when the account is locked, because
-/// transfers go on.
+/// [`backend::until_deadline`], with statuses.
 pub(super) async fn until_deadline<T>(
     scope: Scope,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Status> {
-    tokio::select! {
-        biased;
-        result = work => result.map_err(|error| status(&error)),
-        () = expired(scope) => Err(exceeded()),
-    }
+    let result = backend::until_deadline(scope, work).await;
+    result.map_err(to_status)
 }
 
 /// The same for work that has its own statuses.
@@ -107,11 +84,9 @@ pub(super) async fn before_deadline<T>(
     scope: Scope,
     work: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
-    tokio::select! {
-        biased;
-        result = work => result,
-        () = expired(scope) => Err(exceeded()),
-    }
+    let work = async { Ok(work.await) };
+    let result: Result<_, Ended> = backend::until_deadline::<_, Ended>(scope, work).await;
+    result.map_err(to_status)?
 }
 
 #[cfg(test)]

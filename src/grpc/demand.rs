@@ -2,18 +2,8 @@
 //! it must be allowed to do there. A request without an answer here does not
 //! compile.
 
+use crate::access::Act;
 use crate::proto::*;
-
-/// What is done to the paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
-    /// They are looked at or read.
-    Read,
-    /// Something new is put there; what is there stays.
-    Add,
-    /// What is there is replaced, removed, moved or made public.
-    Change,
-}
 
 /// What a request demands.
 #[derive(Debug, PartialEq, Eq)]

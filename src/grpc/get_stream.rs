@@ -1,30 +1,20 @@
 //! The response stream of Get: header, chunks, trailer.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use futures::stream;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::convert;
 use super::deadline::before_deadline;
 use super::status::status;
-use crate::backend::Read;
+use crate::backend::{NotTaken, Read, room};
 use crate::error::{Error, Result};
 use crate::fichier::Scope;
 use crate::proto::get_response::Payload;
 use crate::proto::{Chunk, GetHeader, GetResponse, GetTrailer};
-
-/// A caller that takes nothing for so long keeps no connection to 1Fichier…
-const IDLE: Duration = Duration::from_secs(10);
-/// …and for so long, if others wait for one.
-const LOOK: Duration = Duration::from_secs(1);
-/// A caller that takes nothing for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(3_600);
 
 fn message(payload: Payload) -> GetResponse {
     GetResponse {
@@ -99,10 +89,11 @@ async fn send(
         resolved_ranges: ranges.map(convert::resolved).collect(),
     };
     room(&messages, &mut chunks.read)
-        .await?
+        .await
+        .map_err(not_taken)?
         .send(message(Payload::Header(header)));
     loop {
-        let room = room(&messages, &mut chunks.read).await?;
+        let room = room(&messages, &mut chunks.read).await.map_err(not_taken)?;
         let Some((offset, data)) = chunks.next().await.map_err(|error| status(&error))? else {
             let end = chunks.read.finish().await.map_err(|error| status(&error))?;
             room.send(message(Payload::Trailer(GetTrailer {
@@ -121,27 +112,10 @@ async fn send(
     }
 }
 
-/// Waits until the caller has taken the message before. One that takes its time
-/// gives its connections to others meanwhile.
-async fn room<'a>(
-    messages: &'a mpsc::Sender<GetResponse>,
-    read: &mut Read,
-) -> std::result::Result<mpsc::Permit<'a, GetResponse>, Status> {
-    let since = Instant::now();
-    loop {
-        if let Ok(room) = tokio::time::timeout(LOOK, messages.reserve()).await {
-            return room.map_err(|_| Status::cancelled("the caller went away"));
-        }
-        let idle = since.elapsed();
-        if idle >= IDLE || read.is_in_the_way() {
-            read.park();
-        }
-        if idle >= PATIENCE {
-            return Err(Status::deadline_exceeded(format!(
-                "nothing was taken for {} minutes; read the rest by its range",
-                PATIENCE.as_secs() / 60
-            )));
-        }
+fn not_taken(reason: NotTaken) -> Status {
+    match reason {
+        NotTaken::Left => Status::cancelled(reason.message()),
+        NotTaken::TooSlow => Status::deadline_exceeded(reason.message()),
     }
 }
 

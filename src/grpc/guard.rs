@@ -6,9 +6,10 @@ use std::pin::Pin;
 use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::called::called;
 use super::rights::{admit, caller};
 use super::service::StorageService;
-use crate::access::{Caller, Mode};
+use crate::access::{Caller, Mode, Prefix, Token};
 use crate::backend::RemotePath;
 use crate::proto::storage_backend_server::StorageBackend;
 use crate::proto::*;
@@ -50,6 +51,11 @@ impl Telling for GetActivityResponse {
             budget.remotes.retain(|remote| caller.knows(remote));
         }
         self.budgets.retain(|budget| !budget.remotes.is_empty());
+        // It is of all accounts together.
+        let everything = |token: &Token| token.prefix == Prefix::everything();
+        if matches!(caller, Caller::Holder(token) if !everything(token)) {
+            self.catalog = None;
+        }
         self.transfers.retain(|transfer| {
             RemotePath::parse(&transfer.path)
                 .is_ok_and(|path| caller.reaches(&transfer.remote, &path))
@@ -89,7 +95,8 @@ macro_rules! guarded {
 
             $(async fn $method(&self, mut request: Request<$request>) -> Answer<$answer> {
                 let caller = caller(request.extensions())?;
-                let admitted = admit(&caller, self.0.remotes(), request.get_mut())?;
+                let called = called(request.extensions());
+                let admitted = admit(&caller, self.0.remotes(), &called, request.get_mut())?;
                 let answer = self.0.$method(request).await;
                 let mut answer = answer.map_err(|failure| admitted.failure(failure))?;
                 answer.get_mut().cut(&caller);

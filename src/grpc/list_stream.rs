@@ -13,8 +13,13 @@ use crate::proto::{ListRequest, ListResponse};
 /// What a token must have in common with its request.
 fn fingerprint(request: &ListRequest) -> u32 {
     let text = format!(
-        "{}\n{}\n{}\n{}\n{:?}",
-        request.remote, request.path, request.recursive, request.max_depth, request.types
+        "{}\n{}\n{}\n{}\n{:?}\n{}",
+        request.remote,
+        request.path,
+        request.recursive,
+        request.max_depth,
+        request.types,
+        request.every_duplicate
     );
     crc32c::crc32c(text.as_bytes())
 }

@@ -2,6 +2,7 @@
 //! errors. What the operations mean is the backend's business.
 
 mod activity;
+mod called;
 mod convert;
 mod deadline;
 mod dedupe_stream;
@@ -15,6 +16,7 @@ mod rights;
 mod service;
 mod status;
 
+pub use called::Called;
 pub use convert::MAX_CHUNK;
 pub use guard::Guarded;
 #[cfg(fuzzing)]

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tonic::{Code, Status, Streaming};
 
+use super::called::Called;
 use super::convert;
-use super::deadline::{until_deadline, within};
+use super::deadline::{before_deadline, until_deadline, within};
 use super::rights;
 use super::status::status;
 use crate::access::Caller;
-use crate::backend::{Begun, PutOptions, PutSession, Remote, RemotePath, Remotes, Stored};
+use crate::backend::{Begun, PutOptions, PutSession, Remote, Remotes, Stored};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::Scope;
 use crate::proto::put_request::Payload;
@@ -59,9 +60,10 @@ pub(super) async fn receive(
     remotes: &Remotes,
     scope: Scope,
     caller: &Caller,
+    called: &Called,
     mut stream: Streaming<PutRequest>,
 ) -> std::result::Result<Stored, Status> {
-    let result = admitted(remotes, scope, caller, &mut stream).await;
+    let result = admitted(remotes, scope, caller, called, &mut stream).await;
     // A stream that is dropped unread is reset, and the reset may overtake the
     // answer: the caller would not learn why.
     tokio::spawn(tokio::time::timeout(LEFTOVER, async move {
@@ -74,14 +76,15 @@ async fn admitted(
     remotes: &Remotes,
     scope: Scope,
     caller: &Caller,
+    called: &Called,
     stream: &mut Streaming<PutRequest>,
 ) -> std::result::Result<Stored, Status> {
-    let mut header = match next(stream).await? {
+    let mut header = match before_deadline(scope, next(stream)).await? {
         Some(Payload::Header(header)) => header,
         Some(_) => return Err(violation("the first message must be the header")),
         None => return Err(not_committed()),
     };
-    let admitted = rights::admit(caller, remotes, &mut header)?;
+    let admitted = rights::admit(caller, remotes, called, &mut header)?;
     let stored = store(remotes, scope, header, stream).await;
     stored.map_err(|failure| admitted.failure(failure))
 }
@@ -101,11 +104,7 @@ async fn store(
         Begun::Replayed(stored) => return Ok(stored),
     };
     loop {
-        let payload = tokio::select! {
-            payload = next(stream) => payload?,
-            expired = until_deadline::<()>(scope, std::future::pending()) => return Err(expired.err().unwrap_or_else(not_committed)),
-        };
-        match payload {
+        match before_deadline(scope, next(stream)).await? {
             Some(Payload::Chunk(chunk)) => until_deadline(scope, take(&mut session, chunk)).await?,
             Some(Payload::Commit(commit)) => {
                 let sums = convert::checksums("commit.checksums", commit.checksums);
@@ -129,8 +128,9 @@ fn not_committed() -> Status {
 }
 
 async fn begin(remote: &Remote, scope: Scope, header: PutHeader) -> Result<Begun> {
-    let path = RemotePath::parse(&header.path)?;
+    let path = remote.path(&header.path)?;
     let options = PutOptions {
+        modified: None,
         size: header
             .size
             .map(|size| convert::to_u64("header.size", size))

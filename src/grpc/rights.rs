@@ -3,10 +3,11 @@
 use tonic::{Extensions, Status};
 use tonic_types::StatusExt;
 
-use super::demand::{Act, Demand, Demanding};
+use super::called::Called;
+use super::demand::{Demand, Demanding};
 use super::status::status;
-use crate::access::{Caller, Mode};
-use crate::backend::{RemotePath, Remotes};
+use crate::access::{Act, Caller, Mode};
+use crate::backend::Remotes;
 use crate::error::{Error, Reason};
 use crate::proto::WriteMode;
 
@@ -60,8 +61,14 @@ impl Admitted {
 pub(super) fn admit(
     caller: &Caller,
     remotes: &Remotes,
+    called: &Called,
     request: &mut impl Demanding,
 ) -> Result<Admitted, Status> {
+    if let Demand::Remote(name) | Demand::Paths(_, name, _) = request.demand()
+        && let Ok(remote) = remotes.get(name)
+    {
+        called.concerns(remote.name());
+    }
     check(caller, remotes, &request.demand()).map_err(|error| status(&error))?;
     let mut narrowed = false;
     if caller.mode() == Mode::AppendOnly
@@ -82,59 +89,10 @@ fn check(caller: &Caller, remotes: &Remotes, demand: &Demand<'_>) -> Result<(), 
         Demand::Remote(name) => (Act::Read, *name, &[][..]),
         Demand::Paths(act, name, paths) => (*act, *name, paths.as_slice()),
     };
-    let Caller::Holder(token) = caller else {
-        return Ok(());
-    };
     // A name that no remote has is refused like one of another remote.
     let remote = match name {
-        "" => remotes.get("")?.name(),
+        "" if matches!(caller, Caller::Holder(_)) => remotes.get("")?.name(),
         name => name,
     };
-    if !caller.knows(remote) {
-        return Err(Error::new(
-            Reason::PrefixForbidden,
-            format!(
-                "the token {:?} does not reach the remote {remote:?}; it is for {:?}",
-                token.name,
-                token.prefix.to_string()
-            ),
-        ));
-    }
-    for text in paths {
-        // What is no path leads nowhere: the backend takes only those that are.
-        let Ok(path) = RemotePath::parse(text) else {
-            continue;
-        };
-        if !caller.reaches(remote, &path) {
-            return Err(Error::new(
-                Reason::PrefixForbidden,
-                format!(
-                    "the token {:?} does not reach {text:?}; it is for {:?}",
-                    token.name,
-                    token.prefix.to_string()
-                ),
-            )
-            .at(*text));
-        }
-    }
-    let refused = match token.mode {
-        Mode::Full => false,
-        Mode::AppendOnly => act == Act::Change,
-        Mode::ReadOnly => act != Act::Read,
-    };
-    if refused {
-        let may = match token.mode {
-            Mode::AppendOnly => "only add what is not there yet",
-            Mode::ReadOnly | Mode::Full => "only read",
-        };
-        let error = Error::new(
-            Reason::ReadOnly,
-            format!("the token {:?} may {may}; use another token", token.name),
-        );
-        return Err(match paths.first() {
-            Some(path) => error.at(*path),
-            None => error,
-        });
-    }
-    Ok(())
+    caller.check(act, remote, paths)
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::called::called;
 use super::deadline::{scope, within};
 use super::status::{failure, status};
 use super::{
@@ -48,8 +49,8 @@ impl StorageService {
     }
 }
 
-fn path(text: &str) -> Result<RemotePath, Status> {
-    RemotePath::parse(text).map_err(|error| status(&error))
+fn path(remote: &Remote, text: &str) -> Result<RemotePath, Status> {
+    remote.path(text).map_err(|error| status(&error))
 }
 
 fn invalid(error: Error) -> Status {
@@ -63,7 +64,7 @@ impl StorageBackend for StorageService {
             server_name: env!("CARGO_PKG_NAME").to_owned(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             api_packages: vec![PACKAGE.to_owned()],
-            api_revision: 1,
+            api_revision: 2,
             remotes: self
                 .remotes
                 .all()
@@ -116,14 +117,16 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Read);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         let negative =
             |field| move |_| invalid(Error::invalid_field(field, "must not be negative"));
         let options = ListOptions {
+            bare: false,
             recursive: request.recursive,
             max_depth: usize::try_from(request.max_depth).map_err(negative("max_depth"))?,
             only: convert::only(&request.types).map_err(invalid)?,
             page_size: usize::try_from(request.page_size).map_err(negative("page_size"))?,
+            every_duplicate: request.every_duplicate,
             staleness: convert::staleness(request.max_staleness).map_err(invalid)?,
             after: list_stream::parse_token(&request).map_err(invalid)?,
         };
@@ -137,7 +140,7 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Read);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         let staleness = convert::staleness(request.max_staleness).map_err(invalid)?;
         let (entry, as_of) = within(scope, remote, remote.stat(scope, &path, staleness)).await?;
         Ok(Response::new(StatResponse {
@@ -150,7 +153,7 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Read);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         let algorithm = convert::algorithm("algorithm", request.algorithm).map_err(invalid)?;
         let value = within(
             scope,
@@ -171,7 +174,7 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Read);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         let chunk_size = match usize::try_from(request.chunk_size) {
             Ok(0) => convert::DEFAULT_CHUNK,
             // A tiny chunk would cost more in headers than in content.
@@ -203,8 +206,9 @@ impl StorageBackend for StorageService {
     async fn put(&self, request: Request<Streaming<PutRequest>>) -> Answer<PutResponse> {
         let scope = scope(request.metadata(), Priority::Upload);
         let caller = rights::caller(request.extensions())?;
+        let called = called(request.extensions());
         let stream = request.into_inner();
-        let stored = put_stream::receive(&self.remotes, scope, &caller, stream).await?;
+        let stored = put_stream::receive(&self.remotes, scope, &caller, &called, stream).await?;
         Ok(Response::new(PutResponse {
             entry: Some(convert::entry(stored.entry)),
             replayed: stored.replayed,
@@ -227,10 +231,14 @@ impl StorageBackend for StorageService {
                 path: target.path,
                 failure: None,
             };
-            match RemotePath::parse(&result.path) {
+            match remote.path(&result.path) {
                 Ok(path) => {
                     let if_match = convert::none_if_empty(target.if_match_etag);
-                    targets.push(backend::DeleteTarget { path, if_match });
+                    targets.push(backend::DeleteTarget {
+                        path,
+                        if_match,
+                        every: false,
+                    });
                     places.push(place);
                 }
                 Err(error) => result.failure = Some(failure(&error)),
@@ -249,7 +257,7 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Upload);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         let parents = request.create_parents.unwrap_or(true);
         let (entry, created) = within(scope, remote, remote.mkdir(scope, &path, parents)).await?;
         Ok(Response::new(MkdirResponse {
@@ -262,7 +270,7 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Delete);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         within(
             scope,
             remote,
@@ -278,7 +286,7 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Delete);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         let options = PurgeOptions {
             allow_missing: request.allow_missing,
             validate_only: request.validate_only,
@@ -295,8 +303,8 @@ impl StorageBackend for StorageService {
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
         let (source, destination) = (
-            path(&request.source_path)?,
-            path(&request.destination_path)?,
+            path(remote, &request.source_path)?,
+            path(remote, &request.destination_path)?,
         );
         let (etag, id) = (request.if_match_etag, request.request_id);
         let options = convert::relocate_options(request.write_mode, etag, id).map_err(invalid)?;
@@ -317,8 +325,8 @@ impl StorageBackend for StorageService {
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
         let (source, destination) = (
-            path(&request.source_path)?,
-            path(&request.destination_path)?,
+            path(remote, &request.source_path)?,
+            path(remote, &request.destination_path)?,
         );
         let (etag, id) = (request.if_match_etag, request.request_id);
         let options = convert::relocate_options(request.write_mode, etag, id).map_err(invalid)?;
@@ -339,8 +347,8 @@ impl StorageBackend for StorageService {
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
         let (source, destination) = (
-            path(&request.source_path)?,
-            path(&request.destination_path)?,
+            path(remote, &request.source_path)?,
+            path(remote, &request.destination_path)?,
         );
         let request_id = convert::none_if_empty(request.request_id);
         let work = remote.move_directory(scope, &source, &destination, request_id);
@@ -355,7 +363,7 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Upload);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         let password = convert::none_if_empty(request.password);
         let options = LinkOptions {
             revoke: request.revoke,
@@ -371,7 +379,7 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Read);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         let options = DedupeOptions {
             recursive: request.recursive,
             mode: convert::dedupe_mode(request.mode).map_err(invalid)?,
@@ -387,7 +395,7 @@ impl StorageBackend for StorageService {
         let scope = scope(request.metadata(), Priority::Read);
         let request = request.into_inner();
         let remote = self.remote(&request.remote)?;
-        let path = path(&request.path)?;
+        let path = path(remote, &request.path)?;
         let work = remote.refresh(scope, &path, request.recursive, request.reload);
         let refreshed = within(scope, remote, work).await?;
         Ok(Response::new(RefreshResponse {

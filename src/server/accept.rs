@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::connection::{Connection, Socket};
 use super::listen::Bound;
 use super::seldom::Seldom;
-use super::tls::Tls;
+use super::tls::{Protocol, Tls};
 
 /// A handshake takes two round trips.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -21,11 +21,11 @@ const TROUBLE: Duration = Duration::from_millis(100);
 /// The service takes them at once.
 const AHEAD: usize = 64;
 
-/// The connections of a listener, ready for HTTP/2. The socket is closed when
+/// The connections of a listener, ready for HTTP. The socket is closed when
 /// this is dropped.
 pub(super) fn connections(
     bound: Bound,
-    tls: Option<Arc<Tls>>,
+    tls: Option<(Arc<Tls>, Protocol)>,
     places: usize,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -45,7 +45,7 @@ pub(super) fn connections(
 
 struct Accepting {
     bound: Bound,
-    tls: Option<Arc<Tls>>,
+    tls: Option<(Arc<Tls>, Protocol)>,
     most: usize,
     places: Arc<Semaphore>,
     sender: mpsc::Sender<io::Result<Connection>>,
@@ -93,7 +93,7 @@ impl Accepting {
                 let _ = self.sender.send(Ok(connection)).await;
                 continue;
             };
-            let (handshake, sender) = (shake_hands(Arc::clone(tls), socket), self.sender.clone());
+            let (handshake, sender) = (shake_hands(tls.clone(), socket), self.sender.clone());
             let refused = Arc::clone(&self.refused);
             handshakes.spawn(async move {
                 match handshake.await {
@@ -112,10 +112,10 @@ impl Accepting {
 }
 
 async fn shake_hands(
-    tls: Arc<Tls>,
+    (tls, protocol): (Arc<Tls>, Protocol),
     socket: Box<dyn Socket>,
 ) -> io::Result<tokio_rustls::server::TlsStream<Box<dyn Socket>>> {
-    tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(socket))
+    tokio::time::timeout(HANDSHAKE, tls.acceptor(protocol).accept(socket))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -5,25 +5,20 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use futures::StreamExt;
 use http::{Request, Response};
-use http_body_util::BodyStream;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
 use super::endless::until;
+use super::gate::discard;
 use crate::error::{Error, Reason};
 use crate::grpc::to_status;
 
 /// Calls in work at the most, whatever they wait for.
 pub(super) const MAX_CALLS: usize = 10_000;
-/// How long a caller that was refused may go on sending: a stream that is
-/// dropped unread is reset, and the reset may overtake the answer.
-const LEFTOVER: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -58,7 +53,8 @@ impl Admission {
         }
     }
 
-    fn enter(&self) -> Result<Call, Error> {
+    /// Lets a call in.
+    pub(super) fn enter(&self) -> Result<Call, Error> {
         let mut refusal = None;
         self.state.send_if_modified(|state| {
             if state.phase > Phase::Open {
@@ -71,7 +67,8 @@ impl Admission {
             } else {
                 state.calls += 1;
             }
-            refusal.is_none()
+            // All calls in work listen, and for this none has to be woken.
+            false
         });
         match refusal {
             Some(error) => Err(error),
@@ -112,11 +109,22 @@ fn stopping() -> Error {
 
 /// A call that was let in, until it is dropped.
 #[derive(Debug)]
-struct Call(Admission);
+pub(super) struct Call(Admission);
+
+impl Call {
+    /// Ends when it must end, and tells why.
+    pub(super) async fn is_cut(&self) -> Error {
+        self.0.is_cut().await;
+        stopping()
+    }
+}
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.0.state.send_modify(|state| state.calls -= 1);
+        self.0.state.send_if_modified(|state| {
+            state.calls -= 1;
+            state.calls == 0
+        });
     }
 }
 
@@ -154,10 +162,7 @@ where
         let call = match self.admission.enter() {
             Ok(call) => call,
             Err(error) => {
-                let mut rest = BodyStream::new(request.into_body());
-                tokio::spawn(tokio::time::timeout(LEFTOVER, async move {
-                    while let Some(Ok(_)) = rest.next().await {}
-                }));
+                discard(request.into_body());
                 return Box::pin(async move { Ok(to_status(&error).into_http()) });
             }
         };
@@ -167,12 +172,11 @@ where
                 biased;
                 answer = answer => Ok(answer?.map(|body| {
                     let is_cut = async move {
-                        call.0.is_cut().await;
-                        to_status(&stopping())
+                        to_status(&call.is_cut().await)
                     };
                     until(body, is_cut)
                 })),
-                () = call.0.is_cut() => Ok(to_status(&stopping()).into_http()),
+                error = call.is_cut() => Ok(to_status(&error).into_http()),
             }
         })
     }

@@ -18,6 +18,9 @@ use tonic::transport::server::Connected;
 /// Whoever connects has something to ask.
 const FIRST_REQUEST: Duration = Duration::from_secs(30);
 
+/// A peer that takes nothing of what is sent for so long is given up.
+const STUCK: Duration = Duration::from_secs(3_600);
+
 /// A socket, perhaps below TLS.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -28,6 +31,7 @@ pub(super) struct Connection {
     socket: Box<dyn Socket>,
     peer: Peer,
     first: Option<Pin<Box<Sleep>>>,
+    stuck: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -50,6 +54,7 @@ impl Connection {
             socket: Box::new(socket),
             peer: Peer::default(),
             first: Some(Box::pin(tokio::time::sleep(FIRST_REQUEST))),
+            stuck: None,
             _place: place,
         }
     }
@@ -65,6 +70,26 @@ impl Connection {
             return Err(io::ErrorKind::TimedOut.into());
         }
         Ok(())
+    }
+
+    /// Fails when what is to be sent does not move. HTTP/2 asks for a sign of
+    /// life; over HTTP/1.1 a peer that reads nothing is alive all the same.
+    fn moving<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        moved: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if moved.is_ready() {
+            self.stuck = None;
+            return moved;
+        }
+        let stuck = self
+            .stuck
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(STUCK)));
+        stuck
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -99,11 +124,13 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        let moved = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.moving(cx, moved)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let moved = Pin::new(&mut self.socket).poll_flush(cx);
+        self.moving(cx, moved)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -115,7 +142,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+        let moved = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.moving(cx, moved)
     }
 
     fn is_write_vectored(&self) -> bool {

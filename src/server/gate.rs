@@ -57,7 +57,7 @@ impl Gate {
 }
 
 /// The token in a header; another scheme is not for this server.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub(super) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;
     scheme
         .eq_ignore_ascii_case(b"Bearer ")
@@ -135,7 +135,7 @@ where
 
 /// A stream that is dropped unread is reset, and the reset may overtake the
 /// answer: the caller would not learn why.
-fn discard(mut body: Body) {
+pub(super) fn discard(mut body: Body) {
     if !body.is_end_stream() {
         tokio::spawn(tokio::time::timeout(LEFTOVER, async move {
             while let Some(Ok(_)) = body.frame().await {}

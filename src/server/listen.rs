@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -18,11 +18,12 @@ pub(super) enum Bound {
 }
 
 impl Bound {
-    pub(super) async fn new(address: &Listen) -> Result<Self, String> {
+    /// Binds; `flag` is how another address is chosen.
+    pub(super) async fn new(address: &Listen, flag: &str) -> Result<Self, String> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
                 format!(
-                    "cannot listen on {address}: it is in use; stop the other program or choose another --grpc-listen"
+                    "cannot listen on {address}: it is in use; stop the other program or choose another {flag}"
                 )
             }
             _ => format!("cannot listen on {address}: {error}"),
@@ -62,6 +63,17 @@ impl Bound {
         matches!(self, Self::Unix(..))
     }
 
+    /// Whether nobody but programs on this machine can connect over TCP.
+    pub(super) fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(listener, _) => {
+                let address = listener.local_addr();
+                address.is_ok_and(|address| address.ip().is_loopback())
+            }
+            Self::Unix(..) => false,
+        }
+    }
+
     pub(super) fn address(&self) -> String {
         match self {
             Self::Tcp(_, address) => address.clone(),
@@ -69,10 +81,38 @@ impl Bound {
         }
     }
 
-    pub(super) fn socket(&self) -> Option<PathBuf> {
+    /// The file of a Unix socket, removed when that is dropped.
+    pub(super) fn socket(&self) -> Option<SocketFile> {
         match self {
             Self::Tcp(..) => None,
-            Self::Unix(_, path) => Some(path.clone()),
+            Self::Unix(_, path) => Some(SocketFile {
+                identity: identity(path)?,
+                path: path.clone(),
+            }),
+        }
+    }
+}
+
+/// The file of a socket of this server.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// Device, inode and time: numbers of inodes are used again.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another server may have put its own there meanwhile.
+        if identity(&self.path) == Some(self.identity) {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
@@ -111,7 +151,38 @@ async fn make_room(path: &Path) -> io::Result<()> {
         Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
             Err(io::Error::other("a file that is no socket is in the way"))
         }
-        Ok(_) if UnixStream::connect(path).await.is_ok() => Err(io::ErrorKind::AddrInUse.into()),
-        Ok(_) => std::fs::remove_file(path),
+        Ok(_) => match UnixStream::connect(path).await {
+            // Nobody has it open any more.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path)
+            }
+            // Also one that is too busy to answer.
+            _ => Err(io::ErrorKind::AddrInUse.into()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_file_goes_with_its_server_and_with_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/s");
+        let listen = Listen::Unix(path.clone());
+        let first = Bound::new(&listen, "--x-listen").await.unwrap();
+        let in_use = Bound::new(&listen, "--x-listen").await.unwrap_err();
+        assert!(in_use.contains("choose another --x-listen"), "{in_use}");
+        let file = first.socket().unwrap();
+        drop(first);
+        // The clock of a file system is coarse.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        // Left from a crash: nobody answers there.
+        let second = Bound::new(&listen, "--x-listen").await.unwrap();
+        drop(file);
+        assert!(path.exists());
+        drop(second.socket());
+        assert!(!path.exists());
     }
 }

@@ -6,15 +6,21 @@ mod admission;
 mod connection;
 mod descriptors;
 mod endless;
+mod faces;
 mod gate;
+mod http;
+mod http_gate;
 mod listen;
+mod observe;
+mod observe_http;
 mod seldom;
 mod state_dir;
 mod tls;
+mod trace;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -25,22 +31,30 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::access::{TokenFile, Tokens};
+use crate::admin::{Admin, Counted, Facts, Requests, Rpcs};
 use crate::backend::{Account, AccountSettings, Login, Remote, RemoteOptions, Remotes, Share};
 use crate::catalog;
 use crate::config::{Config, Upstream};
 use crate::emulator::{self, Emulator};
 use crate::fichier::{Access, ApiKey, Budget, Hosts, Password, ShareId};
 use crate::grpc::{Guarded, MAX_CHUNK, StorageService};
+use crate::http::{Body, Request, drain};
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
 use crate::transfer::{Slots, SpoolDir};
 
 use admission::{Admission, Admitted, MAX_CALLS};
+use connection::Peer;
 use endless::Endless;
+use faces::Faces;
 use gate::Gate;
-use listen::Bound;
+use http::Door;
+use http_gate::HttpGate;
+use listen::{Bound, SocketFile};
+use observe::Observe;
+use observe_http::ObserveHttp;
 pub use state_dir::StateDir;
-use tls::Tls;
+use tls::{Protocol, Tls};
 
 /// The service name in health checks.
 const SERVICE: &str = "pluton.storage.v1.StorageBackend";
@@ -62,6 +76,8 @@ const MAX_MESSAGE: usize = MAX_CHUNK + (64 << 10);
 const MAX_HEALTH_MESSAGE: usize = 4 << 10;
 /// Of a request; gRPC's own default is half of it.
 const MAX_HEADERS: u32 = 16 << 10;
+/// Programs that watch.
+const ADMIN_CONNECTIONS: usize = 64;
 /// How long connections may take to close when no call is in work any more.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -69,10 +85,13 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<String>,
+    http_addresses: Vec<String>,
     instance_id: String,
+    admin_address: Option<String>,
     admission: Admission,
+    serving: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
-    listeners: JoinSet<Result<(), tonic::transport::Error>>,
+    listeners: JoinSet<()>,
     health: HealthReporter,
     tasks: TaskTracker,
     catalog_watch: AbortOnDropHandle<()>,
@@ -80,7 +99,7 @@ pub struct Server {
     _followers: Vec<AbortOnDropHandle<()>>,
     grace: Duration,
     // Dropped last: sockets, files and the emulated account go with them.
-    sockets: Vec<PathBuf>,
+    _sockets: Vec<SocketFile>,
     _emulator: Option<Emulator>,
     _state: StateDir,
 }
@@ -120,7 +139,15 @@ impl Server {
 
         let mut bound = Vec::new();
         for address in &config.grpc_listen {
-            bound.push(Bound::new(address).await?);
+            bound.push(Bound::new(address, "--grpc-listen").await?);
+        }
+        let mut http_bound = Vec::new();
+        for address in &config.http_listen {
+            http_bound.push(Bound::new(address, "--http-listen").await?);
+        }
+        let mut admin_bound = None;
+        if let Some(address) = &config.admin_listen {
+            admin_bound = Some(Bound::new(address, "--admin-listen").await?);
         }
         let instance_id = uuid::Uuid::new_v4().to_string();
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -128,12 +155,29 @@ impl Server {
             .set_service_status(SERVICE, ServingStatus::Serving)
             .await;
         let unusable = |error| format!("the compiled descriptors are unusable: {error}");
+        let rpcs = Rpcs::new(&[
+            DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ]);
+        let rpcs =
+            rpcs.map_err(|error| format!("the compiled descriptors are unusable: {error}"))?;
+        let requests = Arc::new(Requests::default());
         let catalog_watch = tokio::spawn(watch_catalog(remotes.clone(), health.clone()));
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {
             addresses: bound.iter().map(Bound::address).collect(),
-            sockets: bound.iter().filter_map(Bound::socket).collect(),
+            http_addresses: http_bound.iter().map(Bound::address).collect(),
+            _sockets: bound
+                .iter()
+                .chain(&http_bound)
+                .chain(&admin_bound)
+                .filter_map(Bound::socket)
+                .collect(),
+            admin_address: admin_bound.as_ref().map(Bound::address),
             admission: Admission::new(MAX_CALLS),
+            serving: Arc::new(AtomicBool::new(true)),
             stop,
             listeners: JoinSet::new(),
             health,
@@ -146,7 +190,11 @@ impl Server {
             _emulator: emulator,
             _state: state,
         };
-        let places = descriptors::places(config.max_connections, bound.len());
+        let places = descriptors::places(config.max_connections, bound.len() + http_bound.len());
+        let secured = |bound: &Bound, protocol| {
+            let tls = tls.clone().filter(|_| !bound.is_private());
+            tls.map(|tls| (tls, protocol))
+        };
         for bound in bound {
             let service = StorageService::new(remotes.clone(), instance_id.clone());
             let storage = StorageBackendServer::new(Guarded::new(service))
@@ -162,6 +210,7 @@ impl Server {
                 .http2_max_header_list_size(MAX_HEADERS)
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
+                .layer(Observe::new(Arc::clone(&rpcs)))
                 .layer(Gate::new(tokens.clone(), bound.is_private()))
                 .add_service(Admitted::new(storage, server.admission.clone()))
                 .add_service(Endless::new(health_service, stopped.clone()))
@@ -178,11 +227,44 @@ impl Server {
                 // The sender is dropped with the server, which is a stop too.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            let tls = tls.clone().filter(|_| !bound.is_private());
+            let tls = secured(&bound, Protocol::Grpc);
             let incoming = accept::connections(bound, tls, places);
-            server
-                .listeners
-                .spawn(router.serve_with_incoming_shutdown(incoming, signal));
+            server.listeners.spawn(async move {
+                let served = router.serve_with_incoming_shutdown(incoming, signal).await;
+                if let Err(error) = served {
+                    tracing::error!(%error, "a listener ended");
+                }
+            });
+        }
+        for bound in http_bound {
+            let door = Door {
+                gate: HttpGate::new(tokens.clone(), bound.is_private(), bound.is_local()),
+                admission: server.admission.clone(),
+                observe: ObserveHttp::new(Arc::clone(&requests)),
+            };
+            let tls = secured(&bound, Protocol::Http);
+            let incoming = accept::connections(bound, tls, places);
+            let faces = Faces::new(remotes.clone());
+            let serving = http::serve(incoming, door, faces, stopped.clone());
+            server.listeners.spawn(serving);
+        }
+        if let Some(bound) = admin_bound {
+            let facts = Facts {
+                instance_id,
+                started: config.clock.now(),
+                serving: Arc::clone(&server.serving),
+            };
+            let counted = Counted { rpcs, requests };
+            let admin = Admin::new(remotes, counted, facts, bound.is_local());
+            let answer = move |peer: Peer, request: Request| {
+                peer.serve();
+                let answer = admin.answer(&request).map(Body::new);
+                drain(request.into_body());
+                std::future::ready(answer)
+            };
+            let incoming = accept::connections(bound, None, ADMIN_CONNECTIONS);
+            let serving = http::serve_all(incoming, answer, stopped);
+            server.listeners.spawn(serving);
         }
         Ok(server)
     }
@@ -190,6 +272,16 @@ impl Server {
     /// Where it listens, with the ports that were chosen.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// Where the HTTP faces listen.
+    pub fn http_addresses(&self) -> &[String] {
+        &self.http_addresses
+    }
+
+    /// Where metrics, health and the status page are, if they are.
+    pub fn admin_address(&self) -> Option<&str> {
+        self.admin_address.as_deref()
     }
 
     /// The emulated account, where there is one.
@@ -208,6 +300,8 @@ impl Server {
             "ready": true,
             "address": self.addresses.first(),
             "addresses": self.addresses,
+            "http_addresses": self.http_addresses,
+            "admin_address": self.admin_address,
             "version": env!("CARGO_PKG_VERSION"),
             "api_packages": [PACKAGE],
             "instance_id": self.instance_id,
@@ -224,6 +318,7 @@ impl Server {
             let status = ServingStatus::NotServing;
             self.health.set_service_status(service, status).await;
         }
+        self.serving.store(false, Ordering::Relaxed);
         self.admission.close();
         self.tasks.close();
         let drain = async {
@@ -327,9 +422,9 @@ async fn watch_catalog(remotes: Remotes, health: HealthReporter) {
     loop {
         let activity = remotes.activity(None);
         let healthy = activity
-            .catalogs
+            .trees
             .iter()
-            .all(|catalog| catalog.problem.is_none());
+            .all(|tree| tree.catalog.problem.is_none());
         if known != Some(healthy) {
             let status = if healthy {
                 ServingStatus::Serving
@@ -340,14 +435,6 @@ async fn watch_catalog(remotes: Remotes, health: HealthReporter) {
             known = Some(healthy);
         }
         tokio::time::sleep(CATALOG_CHECK).await;
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        for socket in &self.sockets {
-            let _ = std::fs::remove_file(socket);
-        }
     }
 }
 

@@ -17,21 +17,56 @@ const POLL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Tls {
     files: TlsFiles,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Configs>,
+}
+
+/// What a listener speaks below TLS.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Protocol {
+    /// HTTP/2.
+    Grpc,
+    /// HTTP/2 and HTTP/1.1.
+    Http,
+}
+
+#[derive(Debug)]
+struct Configs {
+    grpc: Arc<ServerConfig>,
+    http: Arc<ServerConfig>,
+}
+
+impl Configs {
+    fn new(config: ServerConfig) -> Self {
+        let speaking = |protocols: &[&str]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols
+                .iter()
+                .map(|name| name.as_bytes().to_vec())
+                .collect();
+            Arc::new(config)
+        };
+        Self {
+            grpc: speaking(&["h2"]),
+            http: speaking(&["h2", "http/1.1"]),
+        }
+    }
 }
 
 impl Tls {
     /// Reads the files.
     pub(super) async fn load(files: TlsFiles) -> Result<(Arc<Self>, TlsContent), String> {
         let content = read(&files).await?;
-        let current = RwLock::new(files.server_config(&content)?);
+        let current = RwLock::new(Configs::new(files.server_config(&content)?));
         Ok((Arc::new(Self { files, current }), content))
     }
 
     /// For the next handshake.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(super) fn acceptor(&self, protocol: Protocol) -> TlsAcceptor {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        TlsAcceptor::from(Arc::clone(&current))
+        TlsAcceptor::from(Arc::clone(match protocol {
+            Protocol::Grpc => &current.grpc,
+            Protocol::Http => &current.http,
+        }))
     }
 
     /// Looks for other certificates, also when `hurry` tells it to; never ends.
@@ -59,7 +94,8 @@ impl Tls {
             match fresh {
                 Ok(fresh) => {
                     complaint = None;
-                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+                        Configs::new(fresh);
                     tracing::info!("new connections get the new certificate");
                 }
                 Err(error) if complaint.as_ref() == Some(&error) => {}

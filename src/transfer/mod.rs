@@ -18,6 +18,6 @@ pub(crate) use gather::{Fit, Gather};
 pub use hasher::Hasher;
 pub use reader::Reader;
 pub use spool::{Spool, SpoolDir, SpoolPolicy, Spooled};
-pub use tracker::{Direction, Progress, Slots, Tracker, TransferView};
+pub use tracker::{Direction, Progress, Slots, Totals, Tracker, TransferView};
 pub use upload::{Expected, Streaming, UploadLimits, Uploaded, Uploads};
 pub use wait::CONNECTION_WAIT;

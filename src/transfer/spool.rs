@@ -95,6 +95,11 @@ impl SpoolDir {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Bytes that may be buffered.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reserved> {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.used
@@ -198,7 +203,7 @@ impl Spool {
     ///
     /// # Errors
     /// SPOOL_FULL when they do not fit, or the disk is full.
-    pub async fn write(&mut self, data: &[u8]) -> Result<()> {
+    pub async fn write(&mut self, data: Bytes) -> Result<()> {
         self.size += data.len() as u64;
         if self.size > self.reserved {
             // In steps, so that a million small chunks are not a million steps.
@@ -206,26 +211,29 @@ impl Spool {
             self.room.push(self.dir.reserve(step)?);
             self.reserved += step;
         }
-        self.buffer.extend_from_slice(data);
-        if self.buffer.len() >= PIECE || (self.file.is_some() && self.buffer.len() > IN_MEMORY) {
-            self.spill().await?;
+        let length = self.buffer.len() + data.len();
+        if length >= PIECE || (self.file.is_some() && length > IN_MEMORY) {
+            return self.spill(data).await;
         }
+        self.buffer.extend_from_slice(&data);
         Ok(())
     }
 
-    async fn spill(&mut self) -> Result<()> {
+    /// Writes what is in memory, and what came now.
+    async fn spill(&mut self, fresh: Bytes) -> Result<()> {
         let (dir, file, at) = (self.dir.path.clone(), self.file.take(), self.written);
         let data = std::mem::take(&mut self.buffer);
+        self.written += (data.len() + fresh.len()) as u64;
         let (file, buffer) = blocking(move || {
             let file = match file {
                 Some(file) => file,
                 None => Arc::new(tempfile::tempfile_in(dir)?),
             };
             file.write_all_at(&data, at)?;
+            file.write_all_at(&fresh, at + data.len() as u64)?;
             Ok((file, data))
         })
         .await?;
-        self.written += buffer.len() as u64;
         self.file = Some(file);
         // The memory is used again for the next piece.
         self.buffer = buffer;
@@ -246,7 +254,7 @@ impl Spool {
                 _room: self.room,
             })));
         }
-        self.spill().await?;
+        self.spill(Bytes::new()).await?;
         let file = self
             .file
             .ok_or_else(|| Error::internal("a spilled buffer has no file"))?;
@@ -372,8 +380,9 @@ mod tests {
             let data: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
             let mut writer = Spool::new(&spool, None).unwrap();
             for piece in data.chunks(60_000) {
-                writer.write(piece).await.unwrap();
+                writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
             }
+            assert!(writer.buffer.capacity() <= PIECE, "of {size}");
             let spooled = writer.finish().await.unwrap();
             assert!(spool.used() >= size as u64);
             for _ in 0..2 {
@@ -397,12 +406,16 @@ mod tests {
         assert_eq!(too_large.reason(), Reason::SpoolFull);
         assert_eq!(too_large.retry_delay(), None, "it will never fit");
         let mut writer = Spool::new(&spool, None).unwrap();
-        writer.write(&vec![0; 1 << 20]).await.unwrap();
+        writer.write(vec![0; 1 << 20].into()).await.unwrap();
         let full = Spool::new(&spool, Some(1)).unwrap_err();
         assert_eq!(full.reason(), Reason::SpoolFull);
         assert!(full.retry_delay().is_some());
         assert_eq!(
-            writer.write(&[0]).await.unwrap_err().reason(),
+            writer
+                .write(Bytes::from_static(&[0]))
+                .await
+                .unwrap_err()
+                .reason(),
             Reason::SpoolFull
         );
         drop(writer);

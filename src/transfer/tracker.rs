@@ -67,12 +67,44 @@ impl Slots {
     }
 }
 
+/// Transfers of one direction since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicU64,
+    bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct AllCounts {
+    up: Counts,
+    down: Counts,
+}
+
+impl AllCounts {
+    fn of(&self, direction: Direction) -> &Counts {
+        match direction {
+            Direction::Upload => &self.up,
+            Direction::Download => &self.down,
+        }
+    }
+}
+
+/// Transfers of one direction since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// How many began.
+    pub begun: u64,
+    /// Content bytes that callers sent or were given.
+    pub bytes: u64,
+}
+
 /// The transfers of one account.
 #[derive(Debug)]
 pub struct Tracker {
     slots: Arc<Slots>,
     next: AtomicU64,
     table: Arc<Table>,
+    counts: Arc<AllCounts>,
 }
 
 /// One transfer's count; when dropped, the transfer has ended.
@@ -81,6 +113,7 @@ pub struct Progress {
     id: u64,
     transfer: Arc<Transfer>,
     table: Arc<Table>,
+    counts: Arc<AllCounts>,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -110,6 +143,7 @@ impl Tracker {
             slots,
             next: AtomicU64::new(0),
             table: Arc::default(),
+            counts: Arc::default(),
         }
     }
 
@@ -138,12 +172,26 @@ impl Tracker {
             time,
         });
         lock(&self.table).insert(id, Arc::clone(&transfer));
+        self.counts
+            .of(direction)
+            .begun
+            .fetch_add(1, Ordering::Relaxed);
         Ok(Progress {
             id,
             transfer,
             table: Arc::clone(&self.table),
+            counts: Arc::clone(&self.counts),
             _slot: slot,
         })
+    }
+
+    /// All transfers so far.
+    pub fn totals(&self, direction: Direction) -> Totals {
+        let counts = self.counts.of(direction);
+        Totals {
+            begun: counts.begun.load(Ordering::Relaxed),
+            bytes: counts.bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// All transfers, the oldest first.
@@ -171,9 +219,10 @@ impl Progress {
 
     /// More bytes are done.
     pub fn add(&self, bytes: usize) {
-        self.transfer
-            .done
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+        let bytes = bytes as u64;
+        self.transfer.done.fetch_add(bytes, Ordering::Relaxed);
+        let counts = self.counts.of(self.transfer.direction);
+        counts.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 

@@ -7,14 +7,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::gather::{Fit, Gather};
 use super::report::{self, Outcome};
@@ -30,6 +30,9 @@ const ATTEMPTS: u32 = 3;
 /// Times more when a node only had trouble with its storage: one upload in 14
 /// meets that ([API §4.4]), and nothing was stored.
 const HICCUPS: u32 = 5;
+/// Connections to upload nodes for what is urgent alone: it does not wait behind
+/// large files. Two, so that a node that hangs does not hold the next one up.
+const URGENT_CONNECTIONS: usize = 2;
 /// Chunks between a caller and its connection to the node.
 const PIPE: usize = 4;
 
@@ -100,28 +103,66 @@ pub struct Uploads {
     client: Arc<Client>,
     limits: UploadLimits,
     connections: Arc<Connections>,
-    folders: Gather<i64, Item>,
+    urgent: Arc<Connections>,
+    lanes: Gather<Lane, Item>,
+    tasks: TaskTracker,
+    stored_wrong: AtomicU64,
 }
 
-fn upload_scope() -> Scope {
-    Scope::new(Priority::Upload)
+/// What leaves in one group: files of one folder, equally urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Lane {
+    folder: i64,
+    urgent: bool,
+}
+
+impl Lane {
+    fn of(scope: Scope, folder: i64) -> Self {
+        Self {
+            folder,
+            urgent: scope.is_urgent(),
+        }
+    }
+
+    fn scope(self) -> Scope {
+        Scope::new(match self.urgent {
+            true => Priority::Urgent,
+            false => Priority::Upload,
+        })
+    }
 }
 
 impl Uploads {
-    /// Uploads through this client.
-    pub fn new(client: Arc<Client>, limits: UploadLimits) -> Arc<Self> {
-        let connections = Connections::new("upload.cgi", limits.connections);
+    /// Uploads through this client. A group that left is one of the tasks until
+    /// it is cleaned up after.
+    pub fn new(client: Arc<Client>, limits: UploadLimits, tasks: TaskTracker) -> Arc<Self> {
+        let connections = |most| Connections::new("upload.cgi", most);
         Arc::new(Self {
             client,
+            connections: connections(limits.connections),
+            urgent: connections(URGENT_CONNECTIONS),
             limits,
-            connections,
-            folders: Gather::default(),
+            lanes: Gather::default(),
+            tasks,
+            stored_wrong: AtomicU64::new(0),
         })
+    }
+
+    fn connections(&self, lane: Lane) -> &Arc<Connections> {
+        match lane.urgent {
+            true => &self.urgent,
+            false => &self.connections,
+        }
     }
 
     /// Which files are buffered.
     pub fn policy(&self) -> SpoolPolicy {
         self.limits.spool
+    }
+
+    /// Files so far that 1Fichier stored with another content than was sent.
+    pub fn stored_wrong(&self) -> u64 {
+        self.stored_wrong.load(Ordering::Relaxed)
     }
 
     /// Whether a file streams straight through, if a connection is free.
@@ -149,10 +190,11 @@ impl Uploads {
         cancel: CancellationToken,
     ) -> Result<Uploaded, Error> {
         self.client.budget().check(scope)?;
+        let lane = Lane::of(scope, folder);
         let (outcome, mut receiver) = oneshot::channel();
         let cancelled = cancel.clone();
-        let (id, start) = self.folders.push(
-            folder,
+        let (id, start) = self.lanes.push(
+            lane,
             Item {
                 expected,
                 content,
@@ -162,7 +204,7 @@ impl Uploads {
             },
         );
         if start {
-            tokio::spawn(Arc::clone(self).collect(folder));
+            tokio::spawn(Arc::clone(self).collect(lane));
         }
         let error = tokio::select! {
             biased;
@@ -170,7 +212,7 @@ impl Uploads {
             error = self.client.budget().locked_out(scope) => error,
             () = cancelled.cancelled() => Error::given_up("upload.cgi"),
         };
-        if self.folders.withdraw(&folder, id) {
+        if self.lanes.withdraw(&lane, id) {
             return Err(error);
         }
         // It has left: transfers go on while the account is locked.
@@ -178,16 +220,16 @@ impl Uploads {
     }
 
     /// Takes groups until nothing waits for the folder.
-    async fn collect(self: Arc<Self>, folder: i64) {
+    async fn collect(self: Arc<Self>, lane: Lane) {
         loop {
             // While this waits, the group grows, or all of it leaves.
             let turn = tokio::select! {
                 biased;
-                turn = self.turn() => Some(turn),
-                () = self.folders.deserted(&folder) => None,
+                turn = self.turn(lane) => Some(turn),
+                () = self.lanes.deserted(&lane) => None,
             };
             let connected = match turn {
-                None if self.folders.is_done(&folder) => return,
+                None if self.lanes.is_done(&lane) => return,
                 None => continue,
                 Some(Ok((connection, turn))) => {
                     let node = self.client.upload_node(turn).await;
@@ -195,11 +237,12 @@ impl Uploads {
                 }
                 Some(Err(error)) => Err(error),
             };
-            let group = self.take_group(folder);
+            let group = self.take_group(lane);
             match connected {
                 _ if group.is_empty() => {}
                 Ok((connection, node)) => {
-                    tokio::spawn(Arc::clone(&self).send_group(folder, group, node, connection));
+                    let sending = Arc::clone(&self).send_group(lane, group, node, connection);
+                    self.tasks.spawn(sending);
                 }
                 Err(error) => {
                     for item in group {
@@ -208,25 +251,25 @@ impl Uploads {
                 }
             }
             // A few files each would spend the budget's burst on little.
-            if self.folders.waiting(&folder) < self.limits.group_files {
+            if !lane.urgent && self.lanes.waiting(&lane) < self.limits.group_files {
                 self.client.budget().space().await;
             }
-            if self.folders.is_done(&folder) {
+            if self.lanes.is_done(&lane) {
                 return;
             }
         }
     }
 
     /// A connection, and then the turn to ask for a node.
-    async fn turn(&self) -> Result<(Connection, Turn), Error> {
-        let connection = self.connections.wait().await?;
-        let turn = self.client.turn(upload_scope(), UPLOAD_NODE).await?;
+    async fn turn(&self, lane: Lane) -> Result<(Connection, Turn), Error> {
+        let connection = self.connections(lane).wait().await?;
+        let turn = self.client.turn(lane.scope(), UPLOAD_NODE).await?;
         Ok((connection, turn))
     }
 
-    fn take_group(&self, folder: i64) -> Vec<Item> {
+    fn take_group(&self, lane: Lane) -> Vec<Item> {
         let mut bytes = 0;
-        self.folders.take(&folder, |group, item| {
+        self.lanes.take(&lane, |group, item| {
             if item.cancel.is_cancelled() || item.outcome.is_closed() {
                 return Fit::Drop;
             }
@@ -248,7 +291,7 @@ impl Uploads {
     /// succeeds or fails by itself.
     async fn send_group(
         self: Arc<Self>,
-        folder: i64,
+        lane: Lane,
         group: Vec<Item>,
         node: Node,
         connection: Connection,
@@ -261,10 +304,10 @@ impl Uploads {
         while let Some((items, attempts)) = rounds.pop_front() {
             let taken = match node.take() {
                 Some(node) => Ok(node),
-                None => self.client.upload_node(upload_scope()).await,
+                None => self.client.upload_node(lane.scope()).await,
             };
             let outcome = match taken {
-                Ok(node) => self.send_once(folder, &items, &node).await,
+                Ok(node) => self.send_once(lane, &items, &node).await,
                 Err(error) => Err(error),
             };
             let was_wrong = matches!(&outcome, Ok(outcome) if !outcome.wrong.is_empty());
@@ -310,7 +353,7 @@ impl Uploads {
         drop(connection);
     }
 
-    async fn send_once(&self, folder: i64, items: &[Item], node: &Node) -> Result<Outcome, Error> {
+    async fn send_once(&self, lane: Lane, items: &[Item], node: &Node) -> Result<Outcome, Error> {
         let parts = items
             .iter()
             .map(|item| Part {
@@ -321,15 +364,15 @@ impl Uploads {
         let expected: Vec<_> = items.iter().map(|item| item.expected.clone()).collect();
         let sent = self
             .client
-            .send_files(node, folder, parts, None, Arc::default())
+            .send_files(node, lane.folder, parts, None, Arc::default())
             .await;
-        self.resolve(folder, node, sent, &expected).await
+        self.resolve(lane, node, sent, &expected).await
     }
 
     /// From the answer of the node to the stored files.
     async fn resolve(
         &self,
-        folder: i64,
+        lane: Lane,
         node: &Node,
         sent: Result<Emission, Error>,
         expected: &[Expected],
@@ -345,13 +388,17 @@ impl Uploads {
         };
         report::find(
             &self.client,
-            upload_scope(),
+            lane.scope(),
             &emission,
-            folder,
+            lane.folder,
             expected,
             lost,
         )
         .await
+        .inspect(|outcome| {
+            let wrong = outcome.wrong.len() as u64;
+            self.stored_wrong.fetch_add(wrong, Ordering::Relaxed);
+        })
         .map_err(Error::unresolved)
     }
 
@@ -444,9 +491,11 @@ impl Uploads {
         name: &str,
         size: u64,
     ) -> Result<Option<Streaming>, Error> {
-        let connection = match self.connections.take() {
+        let lane = Lane::of(scope, folder);
+        let connections = self.connections(lane);
+        let connection = match connections.take() {
             Some(connection) => connection,
-            None if self.limits.spool == SpoolPolicy::Never => self.connections.wait().await?,
+            None if self.limits.spool == SpoolPolicy::Never => connections.wait().await?,
             None => return Ok(None),
         };
         let node = self
@@ -481,7 +530,7 @@ impl Uploads {
         });
         Ok(Some(Streaming {
             uploads: Arc::clone(self),
-            folder,
+            lane,
             node,
             chunks: Some(chunks),
             gate,
@@ -495,7 +544,7 @@ impl Uploads {
 #[derive(Debug)]
 pub struct Streaming {
     uploads: Arc<Uploads>,
-    folder: i64,
+    lane: Lane,
     node: Node,
     chunks: Option<mpsc::Sender<Bytes>>,
     gate: oneshot::Sender<()>,
@@ -536,12 +585,7 @@ impl Streaming {
         let sent = self.task.await.map_err(|_| stopped())?;
         let outcome = self
             .uploads
-            .resolve(
-                self.folder,
-                &self.node,
-                sent,
-                std::slice::from_ref(&expected),
-            )
+            .resolve(self.lane, &self.node, sent, std::slice::from_ref(&expected))
             .await?;
         let Outcome {
             mut matched,

@@ -798,3 +798,123 @@ async fn a_walk_that_nobody_waits_for_stops() {
         .filter(|entry| entry.attributes.contains_key("duplicates"));
     assert_eq!(200 - doubled.count(), 400 - world.stored().len());
 }
+
+/// All entries, each of several with one path by itself, in pages of one.
+async fn each(world: &World, path: &str) -> Vec<Entry> {
+    let mut request = ListRequest {
+        path: path.to_owned(),
+        recursive: true,
+        every_duplicate: true,
+        page_size: 1,
+        ..ListRequest::default()
+    };
+    let whole = list(&world.client, request.clone()).await.unwrap();
+    let whole: Vec<_> = whole.into_iter().flat_map(|page| page.entries).collect();
+    // The same, taken up again behind every page.
+    let mut parts = Vec::new();
+    loop {
+        let pages = list(&world.client, request.clone()).await.unwrap();
+        parts.extend(pages[0].entries.clone());
+        request.page_token = pages[0].next_page_token.clone();
+        if request.page_token.is_empty() {
+            assert_eq!(parts, whole);
+            return whole;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_of_several_entries_is_listed_and_its_etag_means_it() {
+    let world = world().await;
+    let control = &world.control;
+    let first = control.add_folder(0, "d");
+    let second = control.add_folder(0, "d");
+    control.add_file(second, "x", b"x");
+    let urls = plant(&world, first, "f", &["1", "22", "333", "4444"]);
+    let entries = each(&world, "").await;
+    let shown: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.path.as_str(), entry.id.as_str()))
+        .collect();
+    let (one, two) = (first.to_string(), second.to_string());
+    let newest_first = urls.iter().rev().map(|url| ("d/f", url.as_str()));
+    let mut expected = vec![("d", one.as_str()), ("d", two.as_str())];
+    expected.extend(newest_first);
+    assert_eq!(shown[..6], expected);
+    assert_eq!(shown[6].0, "d/x");
+    assert_eq!(shown.len(), 7, "what is in them is listed once");
+    for entry in &entries[..2] {
+        assert_eq!(entry.attributes["duplicates"], "2");
+    }
+    let versions = &entries[2..6];
+    for (entry, content) in versions.iter().zip(["4444", "333", "22", "1"]) {
+        assert_eq!(entry.attributes["duplicates"], "4");
+        let request = GetRequest {
+            path: entry.path.clone(),
+            if_match_etag: entry.etag.clone(),
+            ..GetRequest::default()
+        };
+        let download = get(&world.client, request).await.unwrap();
+        assert_eq!(download.content, content.as_bytes());
+    }
+
+    // The second newest goes, the oldest is renamed, and one of the others is copied.
+    let target = DeleteTarget {
+        path: "d/f".into(),
+        if_match_etag: versions[1].etag.clone(),
+    };
+    let mut client = world.client.clone();
+    let request = DeleteRequest {
+        targets: vec![target],
+        ..DeleteRequest::default()
+    };
+    let deleted = client.delete(request.clone()).await.unwrap().into_inner();
+    assert_eq!(deleted.results[0].failure, None);
+    let again = client.delete(request).await.unwrap().into_inner();
+    let failure = again.results[0].failure.clone().unwrap();
+    assert_eq!(failure.reason, "ETAG_MISMATCH");
+    let moving = MoveRequest {
+        source_path: "d/f".into(),
+        destination_path: "d/oldest".into(),
+        if_match_etag: versions[3].etag.clone(),
+        ..MoveRequest::default()
+    };
+    client.r#move(moving).await.unwrap();
+    let copying = CopyRequest {
+        source_path: "d/f".into(),
+        destination_path: "d/copy".into(),
+        if_match_etag: versions[2].etag.clone(),
+        ..CopyRequest::default()
+    };
+    client.copy(copying).await.unwrap();
+    assert_eq!(world.get("d/oldest").await.unwrap().content, b"1");
+    assert_eq!(world.get("d/copy").await.unwrap().content, b"22");
+    let left = each(&world, "").await;
+    let ids: Vec<_> = left.iter().filter(|entry| entry.path == "d/f").collect();
+    let ids: Vec<_> = ids.iter().map(|entry| entry.id.as_str()).collect();
+    assert_eq!(ids, [urls[3].as_str(), urls[1].as_str()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn directories_are_merged_alone_if_so_wanted() {
+    let world = world().await;
+    let control = &world.control;
+    let first = control.add_folder(0, "d");
+    let second = control.add_folder(0, "d");
+    let urls = plant(&world, 0, "f", &["1", "1", "2"]);
+    plant(&world, first, "f", &["1"]);
+    plant(&world, second, "f", &["1"]);
+    let request = DedupeRequest {
+        recursive: false,
+        ..order("", DedupeMode::Directories)
+    };
+    let groups = ask(&world.client, request).await.unwrap();
+    assert_eq!(paths(&groups), ["d"]);
+    assert_eq!(groups[0].failures, []);
+    let left: Vec<_> = tree(&world).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(left.iter().filter(|path| *path == "d").count(), 1);
+    assert_eq!(left.iter().filter(|path| *path == "d/f").count(), 2);
+    for url in urls {
+        assert!(tree(&world).iter().any(|(_, left)| *left == url), "{url}");
+    }
+}

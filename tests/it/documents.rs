@@ -39,7 +39,91 @@ fn limits_are_where_the_page_says() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
-    assert!(named > 90, "only {named} are named");
+    assert!(named > 150, "only {named} are named");
+}
+
+/// How people may write the value of a constant; nothing if it is no plain one.
+fn written(value: &str) -> Vec<String> {
+    let number = |digits: &str| digits.replace('_', "").parse::<u64>().ok();
+    let grouped = |number: u64| {
+        let digits = number.to_string();
+        let mut text = String::new();
+        for (at, digit) in digits.chars().enumerate() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        text
+    };
+    if let Some(number) = number(value) {
+        return vec![grouped(number)];
+    }
+    if let Some((count, shift)) = value.split_once(" << ") {
+        let unit = match shift {
+            "10" => "KiB",
+            "20" => "MiB",
+            _ => return Vec::new(),
+        };
+        let count = number(count).map(|count| format!("{} {unit}", grouped(count)));
+        return count.into_iter().collect();
+    }
+    let seconds = value.strip_prefix("Duration::from_secs(");
+    let Some(seconds) = seconds.and_then(|rest| number(rest.strip_suffix(')')?)) else {
+        return Vec::new();
+    };
+    let mut ways = vec![format!("{seconds} s"), format!("{seconds}.")];
+    for (unit, name) in [(60, "minute"), (3_600, "hour")] {
+        if seconds % unit == 0 {
+            ways.push(format!("{} {name}", seconds / unit));
+            // After another one: "2 minutes; 15 where".
+            ways.push(format!("; {} ", seconds / unit));
+        }
+    }
+    ways
+}
+
+/// Every row of the page of limits with a constant tells the value of that.
+#[test]
+fn limits_are_what_the_page_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/limits.md")).unwrap();
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let names: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+        for (at, name) in names.iter().enumerate() {
+            if !name.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
+                continue;
+            }
+            // The place stands behind the names.
+            let place = names[at..]
+                .iter()
+                .find(|name| root.join("src").join(name).exists());
+            let Some(place) = place.map(|place| root.join("src").join(place)) else {
+                continue;
+            };
+            let mut text = String::new();
+            match place.is_dir() {
+                true => sources(&place, &mut text),
+                false => text = std::fs::read_to_string(place).unwrap(),
+            }
+            let begin = format!("const {name}: ");
+            let values = text.lines().filter_map(|line| {
+                let (_, rest) = line.split_once(&begin)?;
+                rest.split_once(" = ")?.1.strip_suffix(';')
+            });
+            let ways: Vec<_> = values.flat_map(written).collect();
+            if ways.is_empty() {
+                continue;
+            }
+            compared += 1;
+            if !ways.iter().any(|way| row.contains(way)) {
+                wrong.push(format!("{name} {ways:?}: {row}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(compared > 50, "only {compared} are compared");
 }
 
 /// Every test named in the last column of a table; how many are named.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::emitted::no_line_may_hold;
 use bytes::Bytes;
 use futures::stream;
 use pluton_fichier::clock::Clock;
@@ -63,10 +64,19 @@ pub async fn unlimited() -> World {
 }
 
 pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) -> World {
+    for key in options
+        .accounts
+        .iter()
+        .flat_map(|account| &account.api_keys)
+    {
+        no_line_may_hold(key);
+    }
     let emulator = Emulator::start(options).await.unwrap();
     let state = tempfile::tempdir().unwrap();
     let mut config = Config {
         grpc_listen: vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())],
+        http_listen: Vec::new(),
+        admin_listen: Some(Listen::Tcp("127.0.0.1:0".parse().unwrap())),
         tls: None,
         require_token: false,
         max_connections: 1_000,

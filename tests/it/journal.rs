@@ -7,6 +7,7 @@ use pluton_fichier::emulator::Fault;
 use pluton_fichier::emulator::FaultKind::{self, *};
 use pluton_fichier::proto::*;
 use pluton_fichier::server::Server;
+use tonic::Status as RpcStatus;
 
 use crate::checks::*;
 use crate::harness::*;
@@ -33,11 +34,36 @@ async fn unfinished(world: &World) -> i64 {
     activity.into_inner().catalog.unwrap().unfinished_writes
 }
 
-/// An upload takes place, and nobody can find out: everything fails that could
-/// tell, and then every call, so that this run learns nothing more.
+/// Nothing that is known of files counts any more: they are listed anew.
+async fn forget(world: &World) {
+    let mut client = world.client.clone();
+    let request = RefreshRequest {
+        recursive: true,
+        ..RefreshRequest::default()
+    };
+    client.refresh(request).await.unwrap();
+}
+
+async fn relocate(world: &World, from: &str, to: &str) -> Result<Entry, RpcStatus> {
+    let request = MoveRequest {
+        source_path: from.to_owned(),
+        destination_path: to.to_owned(),
+        ..MoveRequest::default()
+    };
+    let answer = world.client.clone().r#move(request).await?;
+    Ok(answer.into_inner().entry.unwrap())
+}
+
+/// An upload takes place, and nobody can find out.
 async fn lost_upload(world: &World, header: PutHeader, content: &[u8]) {
+    unknown_upload(world, header, content, ResetAfterEffect).await;
+}
+
+/// Of an upload nobody can find out whether it took place: everything fails
+/// that could tell, and then every call, so that this run learns nothing more.
+async fn unknown_upload(world: &World, header: PutHeader, content: &[u8], kind: FaultKind) {
     world.control.reset_calls();
-    world.fail("upload.cgi", 1, ResetAfterEffect);
+    world.fail("upload.cgi", 1, kind);
     world.fail("end.pl", 100, Status(503));
     world.control.inject(Fault {
         endpoint: "v1".to_owned(),
@@ -152,6 +178,65 @@ async fn what_shows_after_a_later_write_or_removal_goes() {
         assert_eq!(held(&world, "a/x"), left, "delete: {delete}");
         assert_eq!(unfinished(&world).await, 0);
         world.assert_agreement("after a while").await;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Source {
+    /// Stored before the write that was lost.
+    Earlier,
+    /// Stored after it.
+    Later,
+    /// Stored by another program.
+    Foreign,
+}
+
+/// What a lost write has left goes once its path is removed. It may have left
+/// nothing, and another file of its content may be brought to the path.
+#[tokio::test(start_paused = true)]
+async fn what_callers_bring_is_not_taken_for_what_a_lost_write_has_left() {
+    for restart in [false, true] {
+        for source in [Source::Earlier, Source::Later, Source::Foreign] {
+            for copy in [false, true] {
+                let case = format!("{source:?}, copy: {copy}, restart: {restart}");
+                let mut world = world().await;
+                let wanted = content(2_000);
+                world.put("a/x", &content(1_000)).await.unwrap();
+                world.put("b/other", b"other").await.unwrap();
+                if source == Source::Earlier {
+                    world.put("b/y", &wanted).await.unwrap();
+                }
+                if source == Source::Foreign {
+                    let folder = world.stat("b").await.unwrap().id.parse().unwrap();
+                    world.control.add_file(folder, "y", &wanted);
+                    forget(&world).await;
+                    minutes(1).await;
+                    assert_eq!(world.names("", true).await.len(), 5, "{case}");
+                }
+                minutes(1).await;
+                unknown_upload(&world, header("a/x"), &wanted, ResetBeforeAnswer).await;
+                assert_eq!(held(&world, "a/x"), [1_000], "it has left nothing");
+                world.control.clear_faults();
+                seconds(35).await;
+                assert_eq!(world.delete(&["a/x"]).await, [""]);
+                if source == Source::Later {
+                    world.put("b/y", &wanted).await.unwrap();
+                }
+                if copy {
+                    world.on("").copy("b/y", "a/x").await.unwrap();
+                } else {
+                    relocate(&world, "b/y", "a/x").await.unwrap();
+                }
+                assert_eq!(unfinished(&world).await, 1, "{case}");
+                if restart {
+                    world.restart().await;
+                }
+                minutes(20).await;
+                assert_eq!(held(&world, "a/x"), [2_000], "{case}");
+                assert_eq!(unfinished(&world).await, 0, "{case}");
+                world.assert_agreement(&case).await;
+            }
+        }
     }
 }
 

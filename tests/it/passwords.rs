@@ -6,9 +6,13 @@ use pluton_fichier::fichier::Password;
 use pluton_fichier::proto::*;
 
 use crate::checks::*;
+use crate::emitted::no_line_may_hold;
 use crate::harness::*;
 
 fn password(candidates: &[&str]) -> Option<Password> {
+    for text in candidates {
+        no_line_may_hold(text);
+    }
     Some(Password::new(
         candidates.iter().map(|text| (*text).to_owned()),
     ))

@@ -11,11 +11,15 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::checks::*;
+use crate::emitted::no_line_may_hold;
 use crate::harness::*;
 
 const READER: &str = "reader-key_for=the_emulated_api=";
 
 fn password(candidates: &[&str]) -> Option<Password> {
+    for text in candidates {
+        no_line_may_hold(text);
+    }
     Some(Password::new(
         candidates.iter().map(|text| (*text).to_owned()),
     ))

@@ -37,7 +37,7 @@ impl Plan {
         for file in files {
             let kept = *file.url == *plan.kept;
             match mode {
-                DedupeMode::Report => plan.stays.push(file),
+                DedupeMode::Report | DedupeMode::Directories => plan.stays.push(file),
                 DedupeMode::Identical => {
                     // Without a checksum nobody knows what it holds.
                     let known = file.whirlpool.clone().map(|sum| (file.size, sum));

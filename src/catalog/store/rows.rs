@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Intent, Remembered, Write, checksums};
+use super::{Intent, Remembered, Write, checksums, modified};
 use crate::catalog::GRACE;
 use crate::catalog::content::{Content, FileRecord, FolderRecord, Whirlpool, shared_type};
 use crate::catalog::node::Change;
@@ -131,6 +131,11 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::Checksums { key, sums } => {
             checksums::record(connection, key, sums, checksums::MOST)?;
         }
+        Write::Modified { url, time } => modified::set(connection, url, *time, modified::MOST)?,
+        Write::ModifiedOf { from, to } => {
+            modified::pass_on(connection, from, to, modified::MOST)?;
+        }
+        Write::ModifiedNoMore { url } => modified::forget(connection, url)?,
         Write::Intent(Intent {
             id,
             folders,

@@ -152,8 +152,7 @@ async fn a_database_of_the_layout_before_keeps_what_it_holds() {
     store.write(listing(1, vec![file("a"), file("b")]));
     drop(store);
     let connection = Connection::open(&path).unwrap();
-    let back =
-        "DROP TABLE checksums; DROP TABLE intents; UPDATE meta SET value = 2 WHERE name = 'schema'";
+    let back = "DROP TABLE checksums; DROP TABLE intents; DROP TABLE modified; UPDATE meta SET value = 2 WHERE name = 'schema'";
     connection.execute_batch(back).unwrap();
     drop(connection);
     for _ in 0..2 {
@@ -162,6 +161,7 @@ async fn a_database_of_the_layout_before_keeps_what_it_holds() {
         let (content, _, _) = store.load(1).await.content.unwrap();
         assert_eq!(content.len(), 3);
         assert!(!store.has_checksums());
+        assert!(!store.has_modified());
     }
     let store = Store::open(&path, "account").unwrap();
     let sum = |algorithm: Algorithm| Checksum {
@@ -175,8 +175,15 @@ async fn a_database_of_the_layout_before_keeps_what_it_holds() {
         key: key.clone(),
         sums: vec![sum(Algorithm::Sha256)],
     });
+    store.write(Write::Modified {
+        url: "a".to_owned(),
+        time: 5,
+    });
     drop(store);
     let store = Store::open(&path, "account").unwrap();
+    assert!(store.has_modified());
+    let times = store.modified(vec!["a".to_owned()]).await.unwrap();
+    assert_eq!(times["a"], 5);
     let recorded = vec![vec![sum(Algorithm::Sha256)], Vec::new()];
     assert_eq!(store.checksums(keys()).await, Some(recorded));
 }

@@ -45,6 +45,14 @@ pub(super) struct State {
     pub(super) copies: Vec<CopyRequest>,
     /// Failures of the next moves and copies.
     pub(super) move_failures: Vec<Status>,
+    /// Failures of the next calls that are neither of the above, but of List.
+    pub(super) failures: Vec<Status>,
+    /// The next List breaks behind its first page.
+    pub(super) break_list: bool,
+    /// Puts and Gets wait until so many are there.
+    pub(super) meeting: Option<Arc<tokio::sync::Barrier>>,
+    /// Puts and Gets in work, and the most that ever were.
+    pub(super) running: (usize, usize),
     /// List does not answer, and Get stops after its first chunk.
     pub(super) stall: bool,
 }
@@ -76,6 +84,26 @@ impl Fake {
         self.state().files.insert(path.into(), content.into());
     }
 
+    async fn meet(&self) {
+        let meeting = {
+            let mut state = self.state();
+            state.running.0 += 1;
+            state.running.1 = state.running.1.max(state.running.0);
+            state.meeting.clone()
+        };
+        if let Some(meeting) = meeting {
+            meeting.wait().await;
+        }
+    }
+
+    fn fail(&self) -> Result<(), Status> {
+        let mut state = self.state();
+        match state.failures.is_empty() {
+            true => Ok(()),
+            false => Err(state.failures.remove(0)),
+        }
+    }
+
     fn fail_once(&self) -> Result<(), Status> {
         let mut state = self.state();
         match state.move_failures.is_empty() {
@@ -99,6 +127,13 @@ pub(super) fn status(reason: Reason, message: &str) -> Status {
     Status::with_error_details(reason.code(), message, details)
 }
 
+/// One that passes, although its code is not UNAVAILABLE.
+pub(super) fn later(reason: Reason, message: &str) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
+    details.set_retry_info(Some(Duration::from_millis(10)));
+    Status::with_error_details(reason.code(), message, details)
+}
+
 pub(super) fn failure(reason: Reason, message: &str) -> Failure {
     Failure {
         code: reason.code() as i32,
@@ -106,6 +141,11 @@ pub(super) fn failure(reason: Reason, message: &str) -> Failure {
         message: message.into(),
         ..Failure::default()
     }
+}
+
+pub(super) fn whirlpool(content: &[u8]) -> String {
+    use digest::Digest;
+    crate::checksum::hex(&whirlpool::Whirlpool::digest(content))
 }
 
 fn entry(path: &str, content: &Bytes) -> Entry {
@@ -119,7 +159,7 @@ fn entry(path: &str, content: &Bytes) -> Entry {
         }),
         checksums: vec![Checksum {
             algorithm: HashAlgorithm::Whirlpool.into(),
-            hex: "ab".into(),
+            hex: whirlpool(content),
         }],
         etag: format!("etag-{}", content.len()),
         ..Entry::default()
@@ -144,6 +184,7 @@ impl StorageBackend for Fake {
     type DedupeStream = BoxStream<'static, Result<DedupeResponse, Status>>;
 
     async fn list(&self, request: Request<ListRequest>) -> Answer<Self::ListStream> {
+        self.fail()?;
         let request = request.into_inner();
         if self.state().stall {
             std::future::pending::<()>().await;
@@ -172,6 +213,10 @@ impl StorageBackend for Fake {
                 _ => entries.push(entry(path, content)),
             }
         }
+        if !request.types.is_empty() {
+            entries.retain(|entry| request.types.contains(&entry.r#type));
+        }
+        let mut entries = entries.split_off(request.page_token.parse().unwrap_or(0));
         // Two pages, to see that both are read.
         let second = entries.split_off(entries.len().min(1));
         let failures = state.list_failures.clone();
@@ -180,6 +225,14 @@ impl StorageBackend for Fake {
             entries,
             ..ListResponse::default()
         };
+        if std::mem::take(&mut state.break_list) {
+            let first = ListResponse {
+                next_page_token: "1".into(),
+                ..page(entries)
+            };
+            let away = status(Reason::UpstreamUnavailable, "away");
+            return Ok(Response::new(stream::iter([Ok(first), Err(away)]).boxed()));
+        }
         let last = ListResponse {
             failures,
             ..page(second)
@@ -192,6 +245,8 @@ impl StorageBackend for Fake {
     async fn get(&self, request: Request<GetRequest>) -> Answer<Self::GetStream> {
         let request = request.into_inner();
         self.state().gets.push(request.clone());
+        self.meet().await;
+        self.state().running.0 -= 1;
         let content = self.find(&request.path)?;
         let entry = entry(&request.path, &content);
         if !request.if_match_etag.is_empty() && request.if_match_etag != entry.etag {
@@ -275,6 +330,8 @@ impl StorageBackend for Fake {
                 return Err(status(Reason::EntryExists, "it exists"));
             }
         }
+        self.meet().await;
+        self.state().running.0 -= 1;
         let mut content = Vec::new();
         while let Some(message) = messages.try_next().await? {
             match message.payload {
@@ -299,6 +356,7 @@ impl StorageBackend for Fake {
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Answer<DeleteResponse> {
+        self.fail()?;
         let request = request.into_inner();
         let mut state = self.state();
         state.deletes.push(request.targets.len());
@@ -312,6 +370,7 @@ impl StorageBackend for Fake {
     }
 
     async fn stat(&self, request: Request<StatRequest>) -> Answer<StatResponse> {
+        self.fail()?;
         let path = request.into_inner().path;
         let below = format!("{path}/");
         let is_directory = self
@@ -330,6 +389,7 @@ impl StorageBackend for Fake {
     }
 
     async fn hash(&self, request: Request<HashRequest>) -> Answer<HashResponse> {
+        self.fail()?;
         let request = request.into_inner();
         self.find(&request.path)?;
         let checksum = Checksum {
@@ -343,6 +403,7 @@ impl StorageBackend for Fake {
     }
 
     async fn about(&self, _: Request<AboutRequest>) -> Answer<AboutResponse> {
+        self.fail()?;
         Ok(Response::new(AboutResponse {
             total_bytes: Some(1 << 40),
             used_bytes: Some(3 << 29),
@@ -389,6 +450,7 @@ impl StorageBackend for Fake {
     }
 
     async fn mkdir(&self, request: Request<MkdirRequest>) -> Answer<MkdirResponse> {
+        self.fail()?;
         let request = request.into_inner();
         if request.create_parents == Some(false) {
             return Err(status(Reason::DirectoryNotFound, "no parent"));
@@ -445,6 +507,7 @@ impl StorageBackend for Fake {
         Ok(Response::new(MoveDirResponse { entry, replayed }))
     }
     async fn public_link(&self, request: Request<PublicLinkRequest>) -> Answer<PublicLinkResponse> {
+        self.fail()?;
         let request = request.into_inner();
         let url = if request.revoke {
             String::new()
@@ -455,15 +518,18 @@ impl StorageBackend for Fake {
         Ok(Response::new(PublicLinkResponse { url }))
     }
     async fn dedupe(&self, request: Request<DedupeRequest>) -> Answer<Self::DedupeStream> {
+        self.fail()?;
         let mut state = self.state();
         state.dedupes.push(request.into_inner());
         let groups: Vec<_> = state.groups.clone().into_iter().map(Ok).collect();
         Ok(Response::new(stream::iter(groups).boxed()))
     }
     async fn refresh(&self, _: Request<RefreshRequest>) -> Answer<RefreshResponse> {
-        Err(Status::unimplemented(""))
+        self.fail()?;
+        Ok(Response::new(RefreshResponse::default()))
     }
     async fn get_activity(&self, _: Request<GetActivityRequest>) -> Answer<GetActivityResponse> {
-        Err(Status::unimplemented(""))
+        self.fail()?;
+        Ok(Response::new(GetActivityResponse::default()))
     }
 }

@@ -88,7 +88,8 @@ async fn put_tries_again_with_the_same_id() {
     let local = file.path().to_str().unwrap();
     let away = || status(Reason::UpstreamUnavailable, "away");
     client.fake.state().put_failures = vec![away(), away(), away()];
-    let stored = client.run(&["put", local, "x"]).await;
+    let words = ["put", local, "x", "--retries", "3"];
+    let stored = client.run(&words).await;
     assert_eq!(stored.exit, Exit::Ok, "{stored:?}");
     assert!(
         stored
@@ -108,7 +109,8 @@ async fn put_tries_again_with_the_same_id() {
         assert_eq!(state.files["x"].len(), 2_000_000);
     }
     client.fake.state().put_failures = vec![away(), away(), away(), away()];
-    let failed = client.run(&["put", local, "x", "--json"]).await;
+    let words = ["put", local, "y", "--json", "--retries", "3"];
+    let failed = client.run(&words).await;
     assert_eq!(failed.exit, Exit::Unavailable);
     assert_eq!(failed.error()["error"]["retry_after_seconds"], 0.01);
 }
@@ -175,10 +177,20 @@ async fn get_writes_a_file() {
     assert_eq!(fs::read(&file).unwrap(), content);
     assert_eq!(client.fake.state().gets[0].ranges, []);
 
+    let again = client.run(&["get", "d/a.bin", local]).await;
+    let up_to_date = format!("{local}/a.bin is up to date\n");
+    assert_eq!((again.exit, again.out), (Exit::Ok, up_to_date));
+    assert_eq!(client.fake.state().gets.len(), 1);
+    fs::write(&file, "old").unwrap();
     let refused = client.run(&["get", "d/a.bin", local]).await;
     assert_eq!(refused.exit, Exit::AlreadyExists);
-    assert!(refused.err.contains("--force"), "{refused:?}");
-    fs::write(&file, "old").unwrap();
+    assert!(
+        refused.err.contains("differs; replace it with --update"),
+        "{refused:?}"
+    );
+    let updated = client.run(&["get", "d/a.bin", local, "--update"]).await;
+    assert_eq!(updated.exit, Exit::Ok, "{updated:?}");
+    assert_eq!(fs::read(&file).unwrap(), content);
     let forced = client
         .run(&["get", "d/a.bin", local, "--force", "--json"])
         .await
@@ -226,16 +238,17 @@ async fn get_that_lacks_only_its_trailer_is_done() {
 }
 
 #[tokio::test]
-async fn get_that_fails_leaves_nothing() {
+async fn get_that_fails_for_good_leaves_nothing() {
     let client = Client::new().await;
     client.fake.hold("a", content(5 * CHUNK));
     let directory = tempfile::tempdir().unwrap();
     let local = directory.path().to_str().unwrap();
-    client.fake.state().get_breaks = vec![1, 1, 1, 1];
-    let away = client.run(&["get", "a", local]).await;
+    client.fake.state().get_breaks = vec![0, 0, 0];
+    let words = ["get", "a", local, "--retries", "2"];
+    let away = client.run(&words).await;
     assert_eq!(
         (away.exit, client.fake.state().gets.len()),
-        (Exit::Unavailable, 4)
+        (Exit::Unavailable, 3)
     );
     client.fake.state().damage_chunks = true;
     let damaged = client.run(&["get", "a", local]).await;
@@ -252,27 +265,67 @@ async fn get_that_fails_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn get_that_is_stopped_leaves_nothing() {
+async fn another_get_goes_on_with_what_came_before() {
+    let client = Client::new().await;
+    let content = content(5 * CHUNK);
+    client.fake.hold("a", content.clone());
+    let directory = tempfile::tempdir().unwrap();
+    let local = directory.path().to_str().unwrap();
+    client.fake.state().get_breaks = vec![3];
+    let broken = client.run(&["get", "a", local, "--retries", "0"]).await;
+    assert_eq!(broken.exit, Exit::Unavailable);
+    let part = names(directory.path()).remove(0);
+    let told = format!("what has come is kept in {local}/{part}; the same command goes on");
+    assert!(broken.err.contains(&told), "{broken:?}");
+    let saved = client.run(&["get", "a", local, "--json"]).await.json();
+    assert_eq!(
+        (&saved["status"], &saved["bytes"], &saved["verified"]),
+        (&"saved".into(), &2000.into(), &true.into()),
+        "only what was lacking came, and the whole was compared"
+    );
+    assert_eq!(client.fake.state().gets[1].ranges[0].offset, 3000);
+    assert_eq!(fs::read(directory.path().join("a")).unwrap(), content);
+    assert_eq!(names(directory.path()), ["a"]);
+
+    // What was damaged meanwhile is found, and all of it comes again.
+    fs::remove_file(directory.path().join("a")).unwrap();
+    client.fake.state().get_breaks = vec![3];
+    client.run(&["get", "a", local, "--retries", "0"]).await;
+    fs::write(directory.path().join(&part), "x".repeat(3000)).unwrap();
+    let saved = client.run(&["get", "a", local]).await;
+    assert_eq!(saved.exit, Exit::Ok, "{saved:?}");
+    assert!(saved.err.contains("was damaged"), "{saved:?}");
+    assert_eq!(fs::read(directory.path().join("a")).unwrap(), content);
+    assert_eq!(names(directory.path()), ["a"]);
+
+    // What came of another content is of no use.
+    fs::remove_file(directory.path().join("a")).unwrap();
+    client.fake.state().get_breaks = vec![3];
+    client.run(&["get", "a", local, "--retries", "0"]).await;
+    client.fake.hold("a", "another");
+    assert_eq!(client.run(&["get", "a", local]).await.exit, Exit::Ok);
+    assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"another");
+}
+
+#[tokio::test]
+async fn get_that_is_stopped_keeps_what_came() {
     let client = Client::new().await;
     client.fake.hold("a", content(5 * CHUNK));
     client.fake.state().stall = true;
     let directory = tempfile::tempdir().unwrap();
     let local = directory.path().to_str().unwrap();
     // Ends as Ctrl-C does: the command is dropped where it stands.
-    let words = ["get", "a", local, "--timeout", "1s"];
-    let command = client.run(&words);
-    let seen = async {
-        loop {
-            let names = names(directory.path());
-            if names.iter().any(|name| name.starts_with(".a.part-")) {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    let (stopped, ()) = tokio::join!(command, seen);
+    let words = ["get", "a", local, "--timeout", "1s", "--json"];
+    let stopped = client.run(&words).await;
     assert_eq!(stopped.exit, Exit::Unavailable, "{stopped:?}");
-    assert_eq!(names(directory.path()), [""; 0]);
+    let part = names(directory.path()).remove(0);
+    assert_eq!(fs::read(directory.path().join(&part)).unwrap().len(), CHUNK);
+    let kept = &stopped.error()["error"]["metadata"]["partial_files"];
+    assert_eq!(kept, &format!("{local}/{part}"));
+    // Of a part of a file nothing is kept.
+    let words = ["get", "a", local, "--range", "5", "--timeout", "1s"];
+    assert_eq!(client.run(&words).await.exit, Exit::Unavailable);
+    assert_eq!(names(directory.path()), [part]);
 }
 
 #[tokio::test]

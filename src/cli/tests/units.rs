@@ -10,8 +10,8 @@ use super::Cli;
 use crate::cli::args::{parse_duration, parse_timeout};
 use crate::cli::connect::address;
 use crate::cli::exit::{Exit, Problem};
-use crate::cli::get::Target;
 use crate::cli::list::relative;
+use crate::cli::part::{Target, There};
 use crate::cli::put::destination;
 use crate::cli::{ClientCommand, Range, output};
 use crate::error::Reason;
@@ -145,17 +145,27 @@ fn destinations() {
 fn targets() {
     let directory = tempfile::tempdir().unwrap();
     let inside = directory.path().join("n");
-    let find = |remote, local: &Path, force| {
-        Target::find(remote, Some(local), force)
-            .map(|target| target.path)
+    let find = |remote, local: &Path| {
+        Target::find(remote, Some(local))
+            .map(|target| (target.path, target.there))
             .map_err(|problem| problem.exit)
     };
-    assert_eq!(find("d/n", directory.path(), false), Ok(inside.clone()));
-    assert_eq!(find("d/..", directory.path(), false), Err(Exit::Usage));
-    std::fs::write(&inside, "").unwrap();
-    assert_eq!(find("x", &inside, false), Err(Exit::AlreadyExists));
-    assert!(find("x", &inside, true).is_ok());
-    let here = Target::find("d/some-name-that-is-not-here", None, false).unwrap();
+    let missing = Ok((inside.clone(), There::Nothing));
+    assert_eq!(find("d/n", directory.path()), missing);
+    assert_eq!(find("d/..", directory.path()), Err(Exit::Usage));
+    std::fs::write(&inside, "123").unwrap();
+    let inside = inside.canonicalize().unwrap();
+    assert_eq!(find("x", &inside), Ok((inside.clone(), There::File(3))));
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&inside, &link).unwrap();
+    assert_eq!(
+        find("x", &link),
+        Ok((inside, There::File(3))),
+        "a link stays"
+    );
+    let null = Path::new("/dev/null");
+    assert_eq!(find("x", null), Ok((null.to_owned(), There::Special)));
+    let here = Target::find("d/some-name-that-is-not-here", None).unwrap();
     assert_eq!(here.path, Path::new("some-name-that-is-not-here"));
 }
 

@@ -36,6 +36,20 @@ async fn strangers_meet_encryption_and_authentication() {
             Some("there is no encryption:"),
         ),
         (with(&[&["--grpc-listen", "[::]:1"], &TLS]), Some("[::]:1")),
+        (
+            with(&[&["--http-listen", "0.0.0.0:2"]]),
+            Some("0.0.0.0:2 can be reached by others"),
+        ),
+        (
+            with(&[&["--admin-listen", "0.0.0.0:3"], &TLS, &["--require-token"]]),
+            Some("let --admin-listen be an address on 127.0.0.1"),
+        ),
+        (
+            with(&[&["--admin-listen", "0.0.0.0:3", "--insecure"]]),
+            None,
+        ),
+        (with(&[&["--admin-listen", "127.0.0.1:3"]]), None),
+        (with(&[&["--admin-listen", "unix:~/admin.sock"]]), None),
         (with(&[&OPEN, &TLS, &["--require-token"]]), None),
         (
             with(&[&OPEN, &TLS, &["--tls-client-ca", "~/cert.pem"]]),

@@ -273,6 +273,8 @@ settings
   log_format = text  (default)
   insecure = false  (default)
   grpc_listen = 127.0.0.1:50051  (default)
+  http_listen = not set  (default)
+  admin_listen = not set  (default)
   require_token = false  (default)
   max_connections = 2000  (default)
   emulator = false  (default)

@@ -24,6 +24,9 @@ use state::{BAN_PAUSE, BURST, Pause, State, Waiter};
 /// What goes first when several calls wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
+    /// Small things that other programs stop for, such as the locks of a backup
+    /// repository: it keeps its place whatever the call does.
+    Urgent,
     /// Reads, and what others wait for.
     Read,
     /// Uploads and other changes.
@@ -35,9 +38,13 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// The most urgent first.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Upload, Self::Delete, Self::Background];
+
     /// The name in GetActivity.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Urgent => "urgent",
             Self::Read => "read",
             Self::Upload => "upload",
             Self::Delete => "delete",
@@ -65,10 +72,18 @@ impl Scope {
         }
     }
 
-    /// The same with another priority.
+    /// The same with another priority, unless it is urgent.
     #[must_use]
     pub fn with_priority(self, priority: Priority) -> Self {
-        Self { priority, ..self }
+        match self.priority {
+            Priority::Urgent => self,
+            _ => Self { priority, ..self },
+        }
+    }
+
+    /// Whether it goes before all others.
+    pub fn is_urgent(self) -> bool {
+        self.priority == Priority::Urgent
     }
 }
 
@@ -152,6 +167,8 @@ pub struct Activity {
     pub queued: BTreeMap<&'static str, u64>,
     /// Flood answers so far.
     pub floods: u64,
+    /// Calls that were let through so far.
+    pub calls: u64,
 }
 
 /// The request budget of one account.
@@ -304,6 +321,7 @@ impl Budget {
                 .map(|pause| (pause.until - now, pause.text.clone())),
             queued,
             floods: state.floods,
+            calls: state.calls,
         }
     }
 

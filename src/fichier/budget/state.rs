@@ -16,6 +16,8 @@ const JITTER: f64 = 1.1;
 const SLOWEST: f64 = 0.3;
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// More than any caller waits.
+const MOST_QUEUE: Duration = Duration::from_secs(86_400);
 pub(super) const BAN_PAUSE: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub(super) struct State {
     pub(super) pause: Option<Pause>,
     pub(super) pauses_in_a_row: u32,
     pub(super) floods: u64,
+    pub(super) calls: u64,
     pub(super) minute: VecDeque<(Instant, &'static str)>,
     pub(super) waiters: BTreeMap<(Priority, u64), Waiter>,
     pub(super) next_waiter: u64,
@@ -68,6 +71,7 @@ impl State {
             pause: None,
             pauses_in_a_row: 0,
             floods: 0,
+            calls: 0,
             minute: VecDeque::new(),
             waiters: BTreeMap::new(),
             next_waiter: 0,
@@ -141,7 +145,8 @@ impl State {
         ahead: usize,
         now: Instant,
     ) -> Result<(), Error> {
-        let queue = Duration::from_secs_f64((ahead as f64 / self.rate).min(86_400.0));
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        let queue = self.space().saturating_mul(ahead).min(MOST_QUEUE);
         let estimate = self.allowed_at(rule, now).max(now + queue);
         if estimate <= deadline {
             Ok(())
@@ -182,6 +187,7 @@ impl State {
             self.recent.pop_front();
         }
         self.minute.push_back((now, endpoint));
+        self.calls += 1;
         match rule {
             Rule::Call => {}
             Rule::Listing(folder) | Rule::Page(folder) => {
@@ -233,10 +239,13 @@ impl State {
         now: Instant,
     ) {
         self.floods += 1;
-        if let Some(pause) = &self.pause
-            && permit.granted <= pause.since
+        if let Some(known) = &self.pause
+            && permit.granted <= known.since
+            && (pause.is_none() || known.kind == Kind::Banned)
         {
-            return; // another call of the same burst: one flood, not two
+            // Another call of the same burst: one flood, not two. A ban is
+            // more than a flood, though.
+            return;
         }
         let doubled = FIRST_PAUSE * 2_u32.pow(self.pauses_in_a_row.min(8));
         let length = pause.unwrap_or_else(|| doubled.min(LONGEST_PAUSE)) + Duration::from_secs(1);

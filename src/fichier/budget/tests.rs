@@ -62,6 +62,25 @@ async fn a_flood_silences_everybody_and_doubles() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ban_counts_though_a_flood_of_the_same_burst_was_told_first() {
+    let budget = Budget::new(Limits::default());
+    let mut burst = Vec::new();
+    for _ in 0..3 {
+        burst.push(budget.acquire(READ, Rule::Call, "test").await.unwrap());
+    }
+    for (permit, text) in burst
+        .iter()
+        .zip(["Flood detected", "IP Locked #79", "Flood detected"])
+    {
+        let refusal = Error::refusal("test", 403, text);
+        budget.report(permit, Rule::Call, Err(&refusal));
+    }
+    let (left, text) = budget.activity().locked.unwrap();
+    assert!(left > Duration::from_secs(3_500), "{left:?}");
+    assert!(text.contains("IP Locked"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn reads_overtake_deletes_and_a_cancelled_call_costs_nothing() {
     let budget = Arc::new(Budget::new(Limits::default()));
     for _ in 0..3 {
@@ -69,17 +88,19 @@ async fn reads_overtake_deletes_and_a_cancelled_call_costs_nothing() {
     }
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = Vec::new();
-    for (name, priority) in [
-        ("delete", Priority::Delete),
-        ("gone", Priority::Read),
-        ("read", Priority::Read),
+    for (name, scope) in [
+        ("delete", Scope::new(Priority::Delete)),
+        ("gone", Scope::new(Priority::Read)),
+        ("read", Scope::new(Priority::Read)),
+        // It stays urgent, though it deletes.
+        (
+            "urgent",
+            Scope::new(Priority::Urgent).with_priority(Priority::Delete),
+        ),
     ] {
         let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
         tasks.push(tokio::spawn(async move {
-            let permit = budget
-                .acquire(Scope::new(priority), Rule::Call, "test")
-                .await
-                .unwrap();
+            let permit = budget.acquire(scope, Rule::Call, "test").await.unwrap();
             order.lock().unwrap().push(name);
             let _ = permit;
         }));
@@ -89,8 +110,8 @@ async fn reads_overtake_deletes_and_a_cancelled_call_costs_nothing() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(*order.lock().unwrap(), ["read", "delete"]);
-    assert_eq!(budget.activity().calls_last_minute["test"], 5);
+    assert_eq!(*order.lock().unwrap(), ["urgent", "read", "delete"]);
+    assert_eq!(budget.activity().calls_last_minute["test"], 6);
 }
 
 #[tokio::test(start_paused = true)]

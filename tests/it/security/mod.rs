@@ -1,5 +1,7 @@
 //! Strangers, and callers with less than all rights.
 
+mod crowd;
+mod http_listener;
 mod limits;
 mod rights;
 mod tls;
@@ -16,6 +18,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use crate::emitted::no_line_may_hold;
 use crate::harness::*;
 
 /// Tokens and certificates are looked at every few seconds.
@@ -43,6 +46,7 @@ fn token_file(world: &World) -> TokenFile {
 /// Makes a token, and gives its secret.
 fn make(world: &World, name: &str, prefix: &str, mode: Mode) -> String {
     let secret = Secret::generate().unwrap();
+    no_line_may_hold(secret.reveal());
     let prefix = prefix.parse().unwrap();
     token_file(world)
         .add(name, &prefix, mode, &secret.digest())

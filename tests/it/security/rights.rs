@@ -444,9 +444,11 @@ async fn what_is_told_is_cut_to_the_prefix() {
     };
     let ask = GetActivityRequest::default;
     let all = full.get_activity(ask()).await.unwrap().into_inner();
+    assert!(all.catalog.is_some());
     assert_eq!(transfers(all).len(), 2);
     let own = inside.get_activity(ask()).await.unwrap().into_inner();
     assert_eq!(own.budgets.len(), 1);
+    assert_eq!(own.catalog, None, "it is of all accounts together");
     assert_eq!(transfers(own), BTreeSet::from(["in/f".to_owned()]));
     let none = elsewhere.get_activity(ask()).await.unwrap().into_inner();
     assert_eq!((none.budgets.len(), transfers(none).len()), (0, 0));

@@ -415,9 +415,15 @@ type ListRequest struct {
 	PageToken string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// How old the answer may be; absent means as configured. 1Fichier allows one
 	// listing of a directory in 30 seconds; `as_of_time` tells what was got.
-	MaxStaleness  *durationpb.Duration `protobuf:"bytes,8,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxStaleness *durationpb.Duration `protobuf:"bytes,8,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
+	// Each of several files, or directories, with one path is an entry of its
+	// own, with its own etag and id: files the newest first, directories the one
+	// that the path means first. What is in such directories is listed once. A
+	// page does not end between entries of one path, so it may be longer than
+	// `page_size`.
+	EveryDuplicate bool `protobuf:"varint,9,opt,name=every_duplicate,json=everyDuplicate,proto3" json:"every_duplicate,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListRequest) Reset() {
@@ -504,6 +510,13 @@ func (x *ListRequest) GetMaxStaleness() *durationpb.Duration {
 		return x.MaxStaleness
 	}
 	return nil
+}
+
+func (x *ListRequest) GetEveryDuplicate() bool {
+	if x != nil {
+		return x.EveryDuplicate
+	}
+	return false
 }
 
 // One page of a listing.
@@ -846,7 +859,8 @@ type GetRequest struct {
 	// What to read, in this order; empty means the whole file. No chunk holds
 	// bytes of two ranges.
 	Ranges []*ByteRange `protobuf:"bytes,3,rep,name=ranges,proto3" json:"ranges,omitempty"`
-	// Fails with ETAG_MISMATCH if the file has another etag.
+	// Of several files with this path the one with this etag is meant; fails
+	// with ETAG_MISMATCH if none has it. Empty: the newest.
 	IfMatchEtag string `protobuf:"bytes,4,opt,name=if_match_etag,json=ifMatchEtag,proto3" json:"if_match_etag,omitempty"`
 	// Wanted size of the chunks in bytes; 0 means 256 KiB.
 	ChunkSize int32 `protobuf:"varint,5,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"`
@@ -1558,7 +1572,8 @@ type DeleteTarget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// Fails with ETAG_MISMATCH if the file has another etag.
+	// Of several files with this path the one with this etag is meant; fails
+	// with ETAG_MISMATCH if none has it. Empty: the newest.
 	IfMatchEtag   string `protobuf:"bytes,2,opt,name=if_match_etag,json=ifMatchEtag,proto3" json:"if_match_etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2097,7 +2112,8 @@ type CopyRequest struct {
 	DestinationPath string `protobuf:"bytes,3,opt,name=destination_path,json=destinationPath,proto3" json:"destination_path,omitempty"`
 	// What happens to a file that is already there.
 	WriteMode WriteMode `protobuf:"varint,4,opt,name=write_mode,json=writeMode,proto3,enum=pluton.storage.v1.WriteMode" json:"write_mode,omitempty"`
-	// Fails with ETAG_MISMATCH if the source has another etag.
+	// Of several files with the source's path the one with this etag is meant; fails
+	// with ETAG_MISMATCH if none has it. Empty: the newest.
 	IfMatchEtag string `protobuf:"bytes,5,opt,name=if_match_etag,json=ifMatchEtag,proto3" json:"if_match_etag,omitempty"`
 	// Chosen by the client; a repeat with the same id replays the first outcome.
 	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -2243,7 +2259,8 @@ type MoveRequest struct {
 	DestinationPath string `protobuf:"bytes,3,opt,name=destination_path,json=destinationPath,proto3" json:"destination_path,omitempty"`
 	// What happens to a file that is already there.
 	WriteMode WriteMode `protobuf:"varint,4,opt,name=write_mode,json=writeMode,proto3,enum=pluton.storage.v1.WriteMode" json:"write_mode,omitempty"`
-	// Fails with ETAG_MISMATCH if the source has another etag.
+	// Of several files with the source's path the one with this etag is meant; fails
+	// with ETAG_MISMATCH if none has it. Empty: the newest.
 	IfMatchEtag string `protobuf:"bytes,5,opt,name=if_match_etag,json=ifMatchEtag,proto3" json:"if_match_etag,omitempty"`
 	// Chosen by the client; a repeat with the same id replays the first outcome.
 	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -3081,7 +3098,7 @@ const file_pluton_storage_v1_storage_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
 	"\f_total_bytesB\r\n" +
 	"\v_used_bytesB\r\n" +
-	"\v_free_bytes\"\xa4\x02\n" +
+	"\v_free_bytes\"\xcd\x02\n" +
 	"\vListRequest\x12\x16\n" +
 	"\x06remote\x18\x01 \x01(\tR\x06remote\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1c\n" +
@@ -3091,7 +3108,8 @@ const file_pluton_storage_v1_storage_proto_rawDesc = "" +
 	"\tpage_size\x18\x06 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\a \x01(\tR\tpageToken\x12>\n" +
-	"\rmax_staleness\x18\b \x01(\v2\x19.google.protobuf.DurationR\fmaxStaleness\"\xe0\x01\n" +
+	"\rmax_staleness\x18\b \x01(\v2\x19.google.protobuf.DurationR\fmaxStaleness\x12'\n" +
+	"\x0fevery_duplicate\x18\t \x01(\bR\x0eeveryDuplicate\"\xe0\x01\n" +
 	"\fListResponse\x122\n" +
 	"\aentries\x18\x01 \x03(\v2\x18.pluton.storage.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12:\n" +

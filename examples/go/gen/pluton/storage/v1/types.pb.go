@@ -522,6 +522,8 @@ const (
 	// Gives all but the newest a free name: "name-1.ext", "name-2.ext" and so
 	// on. Of several directories all but the one that the path means.
 	DedupeMode_DEDUPE_MODE_RENAME DedupeMode = 5
+	// Makes several directories one, and leaves files as they are.
+	DedupeMode_DEDUPE_MODE_DIRECTORIES DedupeMode = 6
 )
 
 // Enum value maps for DedupeMode.
@@ -533,6 +535,7 @@ var (
 		3: "DEDUPE_MODE_NEWEST",
 		4: "DEDUPE_MODE_OLDEST",
 		5: "DEDUPE_MODE_RENAME",
+		6: "DEDUPE_MODE_DIRECTORIES",
 	}
 	DedupeMode_value = map[string]int32{
 		"DEDUPE_MODE_UNSPECIFIED": 0,
@@ -541,6 +544,7 @@ var (
 		"DEDUPE_MODE_NEWEST":      3,
 		"DEDUPE_MODE_OLDEST":      4,
 		"DEDUPE_MODE_RENAME":      5,
+		"DEDUPE_MODE_DIRECTORIES": 6,
 	}
 )
 
@@ -630,7 +634,9 @@ func (x *Checksum) GetHex() string {
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Path relative to the remote's root: UTF-8, '/'-separated, no leading or
-	// trailing slash. The root is empty. Segments are in rclone's standard form.
+	// trailing slash. The root is empty. Segments are in rclone's standard form:
+	// where a request has a raw control character or a single quote (U+201B), the
+	// answer has what stands for it in that form.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// What it is.
 	Type EntryType `protobuf:"varint,2,opt,name=type,proto3,enum=pluton.storage.v1.EntryType" json:"type,omitempty"`
@@ -1690,7 +1696,7 @@ const file_pluton_storage_v1_types_proto_rawDesc = "" +
 	"\vBudgetScope\x12\x1c\n" +
 	"\x18BUDGET_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10BUDGET_SCOPE_API\x10\x01\x12\x18\n" +
-	"\x14BUDGET_SCOPE_WEBSITE\x10\x02*\xa4\x01\n" +
+	"\x14BUDGET_SCOPE_WEBSITE\x10\x02*\xc1\x01\n" +
 	"\n" +
 	"DedupeMode\x12\x1b\n" +
 	"\x17DEDUPE_MODE_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -1698,7 +1704,8 @@ const file_pluton_storage_v1_types_proto_rawDesc = "" +
 	"\x15DEDUPE_MODE_IDENTICAL\x10\x02\x12\x16\n" +
 	"\x12DEDUPE_MODE_NEWEST\x10\x03\x12\x16\n" +
 	"\x12DEDUPE_MODE_OLDEST\x10\x04\x12\x16\n" +
-	"\x12DEDUPE_MODE_RENAME\x10\x05B\xc8\x01\n" +
+	"\x12DEDUPE_MODE_RENAME\x10\x05\x12\x1b\n" +
+	"\x17DEDUPE_MODE_DIRECTORIES\x10\x06B\xc8\x01\n" +
 	"\x15com.pluton.storage.v1B\n" +
 	"TypesProtoP\x01Z=pluton-fichier.example/client/gen/pluton/storage/v1;storagev1\xa2\x02\x03PSX\xaa\x02\x11Pluton.Storage.V1\xca\x02\x11Pluton\\Storage\\V1\xe2\x02\x1dPluton\\Storage\\V1\\GPBMetadata\xea\x02\x13Pluton::Storage::V1b\x06proto3"
 
