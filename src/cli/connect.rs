@@ -35,7 +35,7 @@ impl Session {
         deadline: Option<Instant>,
     ) -> Result<Self, Problem> {
         let authorization = credentials::authorization(args)?;
-        let endpoint = endpoint(args)?;
+        let endpoint = endpoint(args, authorization.is_some())?;
         let channel = endpoint.connect().await.map_err(|error| {
             let cause = root_cause(&error);
             Problem::new(
@@ -85,7 +85,7 @@ impl Session {
     }
 }
 
-fn endpoint(args: &ConnectArgs) -> Result<Endpoint, Problem> {
+fn endpoint(args: &ConnectArgs, has_token: bool) -> Result<Endpoint, Problem> {
     let server = &args.server;
     let unusable = |why: &str| {
         Problem::usage(format!(
@@ -98,6 +98,10 @@ fn endpoint(args: &ConnectArgs) -> Result<Endpoint, Problem> {
         uri = uri.replacen("http://", "https://", 1);
     }
     let encrypted = uri.starts_with("https://");
+    let is_chosen = server.contains("://") || server.starts_with("unix:");
+    if has_token && !encrypted && !is_chosen {
+        credentials::may_go_unencrypted(server).map_err(Problem::usage)?;
+    }
     let mut endpoint = Endpoint::from_shared(uri).map_err(|error| unusable(&root_cause(&error)))?;
     if encrypted {
         let unusable =

@@ -1,5 +1,6 @@
 //! What the client shows to the server, and what it wants to see of it.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use tonic::metadata::{Ascii, MetadataValue};
@@ -52,6 +53,27 @@ pub(super) fn token(file: Option<&Path>) -> Result<Option<String>, Problem> {
         };
     }
     Ok(Some(token.to_owned()))
+}
+
+/// Whether a token may go to an address for which nobody chose between http and
+/// https: without encryption it goes to this machine alone.
+///
+/// # Errors
+/// Why it may not, and what to write instead.
+pub(super) fn may_go_unencrypted(address: &str) -> Result<(), String> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_here = match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback(),
+        Err(_) => host.is_empty() || host.eq_ignore_ascii_case("localhost"),
+    };
+    if is_here {
+        return Ok(());
+    }
+    Err(format!(
+        "the token would go to {address} unencrypted; write https://{address} for TLS, or \
+         http://{address} where the network is protected otherwise"
+    ))
 }
 
 /// Whether anything is said about TLS.

@@ -25,7 +25,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
-use super::credentials::{read, token};
+use super::credentials::{may_go_unencrypted, read, token};
 use super::exit::root_cause;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -188,7 +188,12 @@ impl Upstream {
             }
             None if http.contains("://") => http.trim_end_matches('/').to_owned(),
             None if wanted.tls_ca.is_some() => format!("https://{http}"),
-            None => format!("http://{http}"),
+            None => {
+                if token.is_some() {
+                    may_go_unencrypted(http)?;
+                }
+                format!("http://{http}")
+            }
         };
         if let Some(file) = &wanted.tls_ca {
             let pem = read("CA", file).map_err(|problem| problem.message)?;
@@ -436,6 +441,31 @@ mod tests {
         let arguments = [OsString::from("--stdio"), OsString::from("f:a")];
         let problem = Upstream::new(&arguments, |_| None).unwrap_err();
         assert!(problem.contains("PLUTON_FICHIER_HTTP"), "{problem}");
+    }
+
+    #[test]
+    fn a_token_goes_unencrypted_elsewhere_only_where_that_is_written() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "token").unwrap();
+        let upstream = |http: &str, token: bool| {
+            let mut line = format!("--stdio --http {http} f:a");
+            if token {
+                line = format!("--token-file {} {line}", file.path().display());
+            }
+            let arguments: Vec<_> = line.split(' ').map(OsString::from).collect();
+            Upstream::new(&arguments, |_| None)
+        };
+        let problem = upstream("storage:8080", true).unwrap_err();
+        assert!(problem.contains("https://storage:8080"), "{problem}");
+        for http in [
+            "127.0.0.1:8080",
+            "http://storage:8080",
+            "https://storage:8080",
+            "unix:/s",
+        ] {
+            assert!(upstream(http, true).is_ok(), "{http}");
+        }
+        assert!(upstream("storage:8080", false).is_ok());
     }
 
     /// restic is not to begin where every request would be refused.

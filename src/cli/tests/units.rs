@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use super::Cli;
 use crate::cli::args::{parse_duration, parse_timeout};
 use crate::cli::connect::address;
+use crate::cli::credentials::may_go_unencrypted;
 use crate::cli::exit::{Exit, Problem};
 use crate::cli::list::relative;
 use crate::cli::part::{Target, There};
@@ -125,6 +126,32 @@ fn addresses() {
         "http://",
     ] {
         assert!(address(given).is_err(), "{given}");
+    }
+}
+
+#[test]
+fn a_token_goes_unencrypted_to_this_machine_alone() {
+    for address in [
+        ":1",
+        "localhost:1",
+        "LOCALHOST:1",
+        "127.8.0.1:1",
+        "[::1]:1",
+        "[::ffff:127.0.0.1]:1",
+    ] {
+        assert_eq!(may_go_unencrypted(address), Ok(()), "{address}");
+    }
+    for address in [
+        "storage:1",
+        "storage",
+        "10.0.0.1:1",
+        "0.0.0.0:1",
+        "[2001:db8::1]:1",
+        "localhost.example.org:1",
+        "127.0.0.1.example.org:1",
+    ] {
+        let problem = may_go_unencrypted(address).unwrap_err();
+        assert!(problem.contains(&format!("https://{address}")), "{problem}");
     }
 }
 
