@@ -72,6 +72,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// By the steady clock; `None` for a moment of an earlier run.
+    pub fn instant(&self) -> Option<Instant> {
+        self.at
+    }
+
     /// A moment of an earlier run.
     pub fn remembered(time: SystemTime) -> Self {
         Self { at: None, time }

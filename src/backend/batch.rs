@@ -14,9 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::landing::Landings;
+use super::seen::{SEEN, SEEN_WHEN_SENT};
 use crate::catalog::{Catalog, Touched};
 use crate::error::Reason;
-use crate::fichier::{BATCH, Batch, Client, Error, Kind, Priority, ROOT, Scope, Turn};
+use crate::fichier::{
+    BATCH, Batch, Client, Error, Kind, LISTING_CAP, Priority, ROOT, Scope, Turn,
+};
 use crate::transfer::{Fit, Gather};
 
 /// How often what is left of a batch is sent again.
@@ -25,8 +28,15 @@ const ROUNDS: usize = 5;
 const SPLITS: usize = 30;
 /// Folders that are listed at the most to see what is left of a batch.
 const LISTINGS: usize = 10;
+/// Files that are asked for at the most where listings do not tell.
+const QUESTIONS: usize = 5;
 /// Times that a removal whose answer was lost is sent again.
 const REPEATS: u32 = 3;
+/// Times that a file is looked at again because its batch had to wait.
+const LOOKS: usize = 3;
+/// Seconds until a file is tried again that was stored from here a moment ago
+/// and that 1Fichier does not know yet.
+const YOUNG_AGAIN: [u64; 3] = [1, 2, 4];
 
 /// What is done with files; those of one kind share a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +56,11 @@ impl Change {
             Self::Move(_) => "file/mv",
             Self::Copy(_) => "file/cp",
         }
+    }
+
+    /// Whether the files are not where they were afterwards.
+    fn takes_away(self) -> bool {
+        !matches!(self, Self::Copy(_))
     }
 
     /// Where the files go.
@@ -85,15 +100,32 @@ impl Lane {
 pub(super) struct Target {
     pub(super) folder: i64,
     pub(super) url: String,
+    /// Nobody else moves it: it need not be [seen lately](SEEN).
+    #[serde(default, skip_serializing)]
+    pub(super) is_certain: bool,
+}
+
+impl Target {
+    /// A file that another program may have moved.
+    pub(super) fn new(folder: i64, url: &str) -> Self {
+        Self {
+            folder,
+            url: url.to_owned(),
+            is_certain: false,
+        }
+    }
 }
 
 /// The URL that the file has afterwards.
 type Outcome = Result<String, Error>;
 
+/// `None` tells that it was seen too long ago to be sent.
+type Answer = Option<Outcome>;
+
 #[derive(Debug)]
 struct Item {
     target: Target,
-    outcome: oneshot::Sender<Outcome>,
+    outcome: oneshot::Sender<Answer>,
 }
 
 /// The batches of one account.
@@ -124,7 +156,8 @@ impl Batches {
 
     /// Does one thing to files; one result for each, in order: the URL that
     /// the file (or its copy) has now. NotFound tells that it was gone. Removed
-    /// files leave the catalog even if the caller does not wait.
+    /// files leave the catalog even if the caller does not wait. What is taken
+    /// away is looked at before, unless it was seen lately.
     pub(super) async fn run(
         self: &Arc<Self>,
         scope: Scope,
@@ -147,22 +180,109 @@ impl Batches {
             change,
             urgent: scope.is_urgent(),
         };
-        let mut waits = Vec::with_capacity(targets.len());
-        for target in targets {
-            let (outcome, receiver) = oneshot::channel();
-            let (id, start) = self.waiting.push(
-                lane,
-                Item {
-                    target: target.clone(),
-                    outcome,
-                },
-            );
-            if start {
-                tokio::spawn(Arc::clone(self).collect(lane));
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; targets.len()];
+        let mut left: Vec<usize> = (0..targets.len()).collect();
+        let several = targets.len() > QUESTIONS;
+        for _ in 0..LOOKS {
+            // All are looked at before any leaves: they leave together.
+            let looks = left.iter().map(|at| async {
+                tokio::select! {
+                    biased;
+                    look = self.look(scope, change, &targets[*at], several) => look,
+                    () = cancel.cancelled() => Err(Error::given_up(change.endpoint())),
+                }
+            });
+            let looks = join_all(looks).await;
+            let mut waits = Vec::with_capacity(left.len());
+            for (at, look) in left.drain(..).zip(looks) {
+                match look {
+                    Ok(()) => waits.push(self.enter(scope, lane, at, &targets[at], cancel)),
+                    Err(error) => outcomes[at] = Some(Err(error)),
+                }
             }
-            waits.push(self.wait(scope, lane, id, receiver, cancel));
+            for (at, answer) in join_all(waits).await {
+                match answer {
+                    Some(outcome) => outcomes[at] = Some(outcome),
+                    None => left.push(at),
+                }
+            }
+            if left.is_empty() {
+                break;
+            }
         }
-        join_all(waits).await
+        let late = || Err(Error::unseen(change.endpoint()));
+        let outcomes = outcomes.into_iter();
+        outcomes.map(|outcome| outcome.unwrap_or_else(late)).collect()
+    }
+
+    /// Makes sure that a file which is to be taken away is in its folder.
+    ///
+    /// # Errors
+    /// NotFound when it is not; others when it cannot be known now.
+    async fn look(
+        &self,
+        scope: Scope,
+        change: Change,
+        target: &Target,
+        several: bool,
+    ) -> Result<(), Error> {
+        let Target {
+            folder,
+            ref url,
+            is_certain,
+        } = *target;
+        let is_certain = is_certain || self.catalog.is_exclusive();
+        if is_certain || !change.takes_away() || self.was_seen(target, SEEN) {
+            return Ok(());
+        }
+        let gone = || Error::gone(change.endpoint());
+        let known = self.catalog.peek(folder).await;
+        // One of a folder that is listed in parts, for minutes, is asked for.
+        let is_large = known.is_some_and(|known| known.content.len() >= LISTING_CAP);
+        if !is_large || several {
+            match self.catalog.folder(scope, folder, Some(SEEN)).await {
+                Ok(listed) if !listed.content.has_file(url) => return Err(gone()),
+                Ok(_) => {}
+                Err(error) if error.reason() == Reason::DirectoryNotFound => return Err(gone()),
+                Err(error) => return Err(Error::not_seen(change.endpoint(), &error)),
+            }
+            if self.was_seen(target, SEEN) {
+                return Ok(());
+            }
+        }
+        // Or it was stored from here a while ago, and no listing shows it.
+        if self.is_there(scope, target).await? {
+            self.catalog.file_found(folder, url);
+            return Ok(());
+        }
+        self.catalog.file_missing(folder, url);
+        Err(gone())
+    }
+
+    fn was_seen(&self, target: &Target, within: Duration) -> bool {
+        let seen = self.catalog.file_seen(target.folder, &target.url);
+        seen.is_some_and(|age| age <= within)
+    }
+
+    /// Puts a file among those that wait for the call.
+    async fn enter(
+        self: &Arc<Self>,
+        scope: Scope,
+        lane: Lane,
+        at: usize,
+        target: &Target,
+        cancel: &CancellationToken,
+    ) -> (usize, Answer) {
+        let (outcome, receiver) = oneshot::channel();
+        let item = Item {
+            target: target.clone(),
+            outcome,
+        };
+        let (id, start) = self.waiting.push(lane, item);
+        if start {
+            tokio::spawn(Arc::clone(self).collect(lane));
+        }
+        (at, self.wait(scope, lane, id, receiver, cancel).await)
     }
 
     async fn wait(
@@ -170,22 +290,22 @@ impl Batches {
         scope: Scope,
         lane: Lane,
         id: u64,
-        mut receiver: oneshot::Receiver<Outcome>,
+        mut receiver: oneshot::Receiver<Answer>,
         cancel: &CancellationToken,
-    ) -> Outcome {
+    ) -> Answer {
         // Whoever leaves takes it along, if it has not left.
         let _place = self.waiting.place(lane, id);
-        let stopped = || Error::stopping(lane.change.endpoint());
+        let stopped = || Some(Err(Error::stopping(lane.change.endpoint())));
         let error = tokio::select! {
             biased;
-            outcome = &mut receiver => return outcome.unwrap_or_else(|_| Err(stopped())),
+            outcome = &mut receiver => return outcome.unwrap_or_else(|_| stopped()),
             error = self.client.budget().locked_out(scope) => error,
             () = cancel.cancelled() => Error::given_up(lane.change.endpoint()),
         };
         if self.waiting.withdraw(&lane, id) {
-            return Err(error);
+            return Some(Err(error));
         }
-        receiver.await.unwrap_or_else(|_| Err(stopped()))
+        receiver.await.unwrap_or_else(|_| stopped())
     }
 
     async fn collect(self: Arc<Self>, lane: Lane) {
@@ -209,6 +329,16 @@ impl Batches {
                     Fit::Stop
                 }
             });
+            let may_leave = |item: &Item| {
+                item.target.is_certain
+                    || self.catalog.is_exclusive()
+                    || !change.takes_away()
+                    || self.was_seen(&item.target, SEEN_WHEN_SENT)
+            };
+            let (batch, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(may_leave);
+            for item in late {
+                let _ = item.outcome.send(None);
+            }
             match turn {
                 _ if batch.is_empty() => {}
                 Ok(turn) => {
@@ -217,7 +347,7 @@ impl Batches {
                 }
                 Err(error) => {
                     for item in batch {
-                        let _ = item.outcome.send(Err(error.clone()));
+                        let _ = item.outcome.send(Some(Err(error.clone())));
                     }
                 }
             }
@@ -233,7 +363,7 @@ impl Batches {
 
     async fn settle(self: Arc<Self>, change: Change, items: Vec<Item>, turn: Turn) {
         // One file may have been asked for several times.
-        let mut waiting: HashMap<String, (i64, Vec<oneshot::Sender<Outcome>>)> = HashMap::new();
+        let mut waiting: HashMap<String, (i64, Vec<oneshot::Sender<Answer>>)> = HashMap::new();
         let mut targets = Vec::new();
         for Item { target, outcome } in items {
             let (_, senders) = waiting
@@ -261,12 +391,16 @@ impl Batches {
             };
             // Here and not by those who wait: they may have left.
             if change == Change::Remove && is_gone(&outcome) {
-                self.catalog.file_removed(folder, &url);
+                match outcome {
+                    Ok(_) => self.catalog.file_removed(folder, &url),
+                    // Not by us: if a listing shows it, it is there.
+                    Err(_) => self.catalog.file_missing(folder, &url),
+                }
                 self.catalog.forget_modified(&url);
                 self.landings.forget(folder, &url);
             }
             for sender in senders {
-                let _ = sender.send(outcome.clone());
+                let _ = sender.send(Some(outcome.clone()));
             }
         };
         Work {
@@ -289,8 +423,25 @@ impl Batches {
         }
     }
 
+    fn is_young(&self, target: &Target) -> bool {
+        self.catalog.is_young(target.folder, &target.url)
+    }
+
+    /// Whether 1Fichier has a file in its folder. What it has elsewhere is not
+    /// what was meant.
+    async fn is_there(&self, scope: Scope, target: &Target) -> Result<bool, Error> {
+        match self.client.file_info(scope, &target.url).await {
+            Ok(info) => Ok(info.folder.is_none_or(|folder| folder == target.folder)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(false),
+            // What is refused is there ([API §7]).
+            Err(error) if error.is_about_password() || error.kind() == Kind::Access => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Which files are still there according to listings that began after
     /// `since`, and which are gone. A folder that cannot be listed keeps all.
+    /// What no listing has shown since it was stored from here is asked for.
     async fn still_listed(
         &self,
         scope: Scope,
@@ -310,13 +461,27 @@ impl Batches {
                 Err(error) => tracing::info!(%error, "a folder of a batch cannot be listed"),
             }
         }
-        targets.into_iter().partition(|target| {
-            listed.get(&target.folder).is_none_or(|content| {
-                content
-                    .as_ref()
-                    .is_some_and(|content| content.has_file(&target.url))
-            })
-        })
+        let (mut there, mut missing) = (Vec::new(), Vec::new());
+        let mut questions = QUESTIONS;
+        for target in targets {
+            let shown = match listed.get(&target.folder) {
+                Some(Some(content)) => content.has_file(&target.url),
+                Some(None) => false,
+                None => true,
+            };
+            let is_unlisted = || self.catalog.is_unlisted(target.folder, &target.url);
+            let is_there = if shown && questions > 0 && is_unlisted() {
+                questions -= 1;
+                self.is_there(scope, &target).await.unwrap_or(true)
+            } else {
+                shown
+            };
+            match is_there {
+                true => there.push(target),
+                false => missing.push(target),
+            }
+        }
+        (there, missing)
     }
 }
 
@@ -340,6 +505,7 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
 
     async fn run(mut self, targets: Vec<Target>) {
         let gone = Error::gone(self.change.endpoint());
+        let mut young_again = YOUNG_AGAIN.into_iter();
         let mut parts = VecDeque::from([targets]);
         // What a call that lost its answer may have removed.
         let mut perhaps: HashSet<String> = HashSet::new();
@@ -371,6 +537,9 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                     }
                     (left, None)
                 }
+                Err(error) if is_vague(&error) && self.any_young(&part) && young_again.len() > 0 => {
+                    (part, Some(error))
+                }
                 // Only a removal can be sent again without harm.
                 Err(error)
                     if error.outcome_unknown()
@@ -385,6 +554,14 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                 }
                 // One bad file may have made 1Fichier refuse all ([API §J11]).
                 Err(error) if is_refusal(error.kind()) && part.len() > 1 => (part, Some(error)),
+                // How 1Fichier words that a file is gone is not known.
+                Err(error)
+                    if self.change == Change::Remove
+                        && matches!(error.kind(), Kind::Refused | Kind::NoChange) =>
+                {
+                    self.ask_for_one(part, &perhaps, &gone, |_| error.clone()).await;
+                    continue;
+                }
                 Err(error)
                     if error.kind() == Kind::NotFound && self.change.destination().is_some() =>
                 {
@@ -405,6 +582,16 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                 }
             };
             if left.is_empty() {
+                continue;
+            }
+            // What was stored from here a moment ago is there, though calls by
+            // link may not know it yet.
+            if refusal.as_ref().is_none_or(is_vague)
+                && self.any_young(&left)
+                && let Some(seconds) = young_again.next()
+            {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                parts.push_front(left);
                 continue;
             }
             if left.len() == 1 && refusal.is_none() {
@@ -439,8 +626,13 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
         }
     }
 
-    /// Asks whether a file exists; `otherwise` tells why nothing was done if it
-    /// does.
+    fn any_young(&self, targets: &[Target]) -> bool {
+        let is_young = |target: &Target| self.batches.is_young(target);
+        targets.iter().any(is_young)
+    }
+
+    /// Asks whether a file is where it was; `otherwise` tells why nothing was
+    /// done if it is.
     async fn ask_for_one(
         &mut self,
         targets: Vec<Target>,
@@ -451,12 +643,8 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
         let Some(target) = targets.first() else {
             return;
         };
-        let exists = self
-            .batches
-            .client
-            .file_exists(self.change.scope(), &target.url)
-            .await;
-        match exists {
+        let scope = self.change.scope();
+        match self.batches.is_there(scope, target).await {
             Ok(false) => self.tell_gone(targets, perhaps, gone),
             Ok(true) => self.tell_all(targets, &otherwise(self.change.endpoint())),
             Err(error) => self.tell_all(targets, &error),

@@ -425,7 +425,7 @@ impl<'a> Carrier<'a> {
 
     fn taken(&self, wanted: &Place, rival: SubFolder) -> Error {
         let catalog = &self.remote.account.catalog;
-        catalog.folder_found(wanted.parent, FolderRecord::from(rival));
+        catalog.folder_shown(wanted.parent, FolderRecord::from(rival));
         entry_exists(&self.load.destination)
     }
 

@@ -41,9 +41,6 @@ impl Remote {
         // up, or do so after it is gone: it would be removed at its new place.
         let keys = targets.iter().map(|target| path_key(&target.path));
         let held = self.account.locks.hold_all(keys.collect()).await;
-        for target in targets {
-            self.account.give_up_writes(&target.path);
-        }
         let mut results: Vec<Result<()>> = Vec::with_capacity(targets.len());
         // By URL: the targets that named the file.
         let mut wanted: HashMap<String, Vec<usize>> = HashMap::new();
@@ -111,12 +108,17 @@ impl Remote {
     }
 
     async fn find_targets(&self, scope: Scope, target: &DeleteTarget) -> Result<Vec<Target>> {
-        let files = self.find_files(scope, &target.path, None).await?;
+        let files = self.files_now(scope, &target.path).await?;
+        let is_certain = self.is_certain(&target.path);
+        let target_of = |at: &FileAt| Target {
+            is_certain,
+            ..at.target()
+        };
         if target.every && target.if_match.is_none() {
-            return Ok(files.iter().map(FileAt::target).collect());
+            return Ok(files.iter().map(target_of).collect());
         }
         let file = pick(&files, target.if_match.as_deref(), &target.path)?;
-        Ok(vec![file.target()])
+        Ok(vec![target_of(file)])
     }
 
     /// Removes files. What is gone already counts as removed.

@@ -264,7 +264,7 @@ impl Remote {
             .filter(|folder| self.codec.matches(&folder.name, segment));
         let found = found.min_by_key(|folder| folder.id).map(FolderRecord::from);
         if let Some(folder) = &found {
-            self.account.catalog.folder_found(parent, folder.clone());
+            self.account.catalog.folder_shown(parent, folder.clone());
         }
         Ok(found)
     }

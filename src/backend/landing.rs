@@ -258,7 +258,8 @@ impl Remote {
         // The newest that is still there and that may be asked about: others
         // may have been removed or protected since.
         for last in pending.iter().rev().take(3) {
-            match account.client.folder_of(scope, &last.file.url).await {
+            let asked_now = account.client.file_info(scope, &last.file.url).await;
+            match asked_now.map(|info| info.folder) {
                 // Elsewhere than in the root it was put by somebody's will.
                 Ok(found) if found != Some(ROOT) => {
                     account.landings.seen(folder, asked);

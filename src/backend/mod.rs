@@ -33,6 +33,7 @@ mod replace;
 mod replay;
 mod resolve;
 mod rmdir;
+mod seen;
 mod twins;
 mod warned;
 

@@ -160,10 +160,7 @@ impl Account {
             request: None,
             ..write.clone()
         };
-        second.before.push(Target {
-            folder,
-            url: file.url.to_string(),
-        });
+        second.before.push(Target::new(folder, &file.url));
         let task = Task::Write(second);
         let id = self.catalog.note(task.text());
         self.look_after(id, task);
@@ -452,10 +449,7 @@ impl Remote {
     /// Removes what nobody was told of and nobody wants any more.
     async fn take_away(&self, write: &Write, found: &FileRecord) -> Result<(), fichier::Error> {
         tracing::info!(path = %write.path, "a file that an interrupted write has left goes: there is a later one");
-        let target = Target {
-            folder: write.folder,
-            url: found.url.to_string(),
-        };
+        let target = Target::new(write.folder, &found.url);
         self.remove_all(scope(), &[target]).await
     }
 
@@ -486,10 +480,7 @@ impl Remote {
         let mut older: Vec<Target> = content
             .files()
             .filter(is_older)
-            .map(|file| Target {
-                folder: write.folder,
-                url: file.url.to_string(),
-            })
+            .map(|file| Target::new(write.folder, &file.url))
             .collect();
         // Of several folders with one path, the others.
         for target in &write.before {

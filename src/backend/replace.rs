@@ -90,8 +90,8 @@ impl Remote {
             for file in known.content.find_files(self.codec, segment) {
                 if file.url != new.url {
                     older.push(Target {
-                        folder: *folder,
-                        url: file.url.to_string(),
+                        is_certain: self.is_certain(path),
+                        ..Target::new(*folder, &file.url)
                     });
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, EntryKind};
 use super::path::{MAX_NAME_BYTES, RemotePath};
-use super::twins::{Directory, FileAt};
+use super::twins::{Contents, Directory, FileAt};
 use super::{AtPath, Remote, Staleness};
 use crate::catalog::Snapshot;
 use crate::clock::Moment;
@@ -21,6 +21,20 @@ pub(super) enum Found {
         beside: bool,
     },
     Nothing,
+}
+
+impl Found {
+    /// The files, for whoever needs one.
+    ///
+    /// # Errors
+    /// FILE_NOT_FOUND, IS_A_DIRECTORY.
+    pub(super) fn into_files(self, path: &RemotePath) -> Result<Vec<FileAt>> {
+        match self {
+            Self::Files { files, .. } => Ok(files),
+            Self::Root | Self::Folder(_) => Err(Error::is_a_directory(path.as_str())),
+            Self::Nothing => Err(Error::file_not_found(path.as_str())),
+        }
+    }
 }
 
 /// Where a path's walk ended.
@@ -87,7 +101,7 @@ impl Remote {
         let mut here = RemotePath::root();
         for (depth, segment) in path.segments().enumerate() {
             let contents = self
-                .contents(scope, &directory, staleness)
+                .contents_with(scope, &directory, staleness, segment)
                 .await
                 .at_path(&here)?;
             here = here.join(segment);
@@ -140,19 +154,13 @@ impl Remote {
             // One that is unknown is no reason to call its files missing.
             self.snapshot(scope, ROOT, staleness).await?;
         }
-        let parent = match self.directory(scope, &parent, staleness).await {
-            Ok(parent) => parent,
+        let contents = match self.contents_of(scope, &parent, staleness, name).await {
+            Ok(contents) => contents,
             // Below a missing directory there is nothing.
             Err(error) if error.reason() == Reason::DirectoryNotFound => {
                 return Ok((Found::Nothing, now));
             }
             Err(error) => return Err(error),
-        };
-        let contents = match self.contents(scope, &parent, staleness).await {
-            Err(error) if error.reason() == Reason::DirectoryNotFound => {
-                return Ok((Found::Nothing, now));
-            }
-            contents => contents.at_path(path)?,
         };
         let directory = contents.find_directory(self.codec, name);
         let files = contents.find_files(self.codec, name);
@@ -171,6 +179,28 @@ impl Remote {
         Ok((found, contents.as_of(now)))
     }
 
+    /// What a directory holds, for whoever looks for a name in it. One that turns
+    /// out to be gone is looked for again: another one may have its path.
+    async fn contents_of(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        staleness: Staleness,
+        name: &str,
+    ) -> Result<Contents> {
+        let mut attempts = path.segments().count();
+        loop {
+            let directory = self.directory(scope, path, staleness).await?;
+            let contents = self.contents_with(scope, &directory, staleness, name);
+            match contents.await {
+                Err(error) if error.reason() == Reason::DirectoryNotFound && attempts > 0 => {
+                    attempts -= 1;
+                }
+                contents => return contents.at_path(path),
+            }
+        }
+    }
+
     /// All files with a path, the newest first.
     pub(super) async fn find_files(
         &self,
@@ -178,11 +208,7 @@ impl Remote {
         path: &RemotePath,
         staleness: Staleness,
     ) -> Result<Vec<FileAt>> {
-        match self.find(scope, path, staleness).await?.0 {
-            Found::Files { files, .. } => Ok(files),
-            Found::Root | Found::Folder(_) => Err(Error::is_a_directory(path.as_str())),
-            Found::Nothing => Err(Error::file_not_found(path.as_str())),
-        }
+        self.find(scope, path, staleness).await?.0.into_files(path)
     }
 
     /// The name to store for a new entry.

@@ -33,7 +33,7 @@ impl Remote {
             }
         };
         for _ in 0..ATTEMPTS {
-            let directory = match self.walk(scope, path, None).await? {
+            let directory = match self.walk_now(scope, path).await? {
                 Walk::Folder(directory) => directory,
                 Walk::Missing { .. } => return missing(),
                 Walk::File(file) => return Err(Error::not_a_directory(file.as_str())),

@@ -25,10 +25,7 @@ pub(super) struct FileAt {
 impl FileAt {
     /// For calls that concern it.
     pub(super) fn target(&self) -> Target {
-        Target {
-            folder: self.folder,
-            url: self.file.url.to_string(),
-        }
+        Target::new(self.folder, &self.file.url)
     }
 }
 
@@ -221,6 +218,36 @@ impl Remote {
             Some(gone) if parts.is_empty() => Err(gone),
             _ => Ok(Contents { parts }),
         }
+    }
+}
+
+impl Remote {
+    /// The same, for whoever looks for a name in it. What is known to be wrong
+    /// ([`Catalog::mistrust`](crate::catalog::Catalog::mistrust)) tells that the
+    /// name is there, but not that it is not: then 1Fichier is asked anew.
+    pub(super) async fn contents_with(
+        &self,
+        scope: Scope,
+        directory: &Directory,
+        staleness: Staleness,
+        segment: &str,
+    ) -> Result<Contents> {
+        let contents = self.contents(scope, directory, staleness).await?;
+        let catalog = &self.account.catalog;
+        let is_told = !contents.find_files(self.codec, segment).is_empty()
+            || contents.find_directory(self.codec, segment).is_some();
+        if is_told || directory.ids().all(|id| catalog.wrong_since(id).is_none()) {
+            return Ok(contents);
+        }
+        for id in directory.ids() {
+            if let Some(since) = catalog.wrong_since(id) {
+                match catalog.folder_since(scope, id, since).await {
+                    Err(error) if error.reason() == Reason::DirectoryNotFound => {}
+                    listed => drop(listed?),
+                }
+            }
+        }
+        self.contents(scope, directory, staleness).await
     }
 }
 

@@ -15,13 +15,18 @@ use super::node::Change;
 use super::source::{Source, may_be_cut};
 use super::store::Write;
 use super::walk::{Verdict, Walk, judge, whole};
-use super::{Catalog, Snapshot};
+use super::{Catalog, Snapshot, YOUNG};
 use crate::clock::{Moment, to_millis};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Client, FolderListing, Kind, LISTING_CAP, MAX_WAIT, ROOT, Scope};
 
 /// How long nobody tries again what cannot be listed.
 const FAILED: Duration = Duration::from_secs(300);
+/// What a folder's parent showed less than this ago counts, when the folder is
+/// listed as empty: no newer listing is allowed.
+const SHOWN: Duration = Duration::from_secs(30);
+/// When to ask again for a new folder that 1Fichier does not show.
+const FIRST_LAG: Duration = Duration::from_secs(5);
 
 type Flight = Shared<BoxFuture<'static, Result<Snapshot>>>;
 
@@ -219,12 +224,13 @@ impl Catalog {
                 return Err(error);
             }
             Err(error) if error.kind() == Kind::NotFound && id != ROOT => {
-                self.folder_gone(id);
-                let text = "the directory is gone: another program removed it";
-                return Err(Error::new(Reason::DirectoryNotFound, text));
+                return Err(self.not_known(id));
             }
             other => other?,
         };
+        if listing.is_empty() && !self.is_whole_without(scope, id).await? {
+            return Err(self.not_known(id));
+        }
         let client = match &self.source {
             Source::Shared(_) if may_be_cut(&listing) => {
                 let text = format!(
@@ -240,6 +246,47 @@ impl Catalog {
         // The walk does not need those who wait for it.
         drop(self);
         flight.await
+    }
+
+    /// 1Fichier does not know the folder. One that was made from here a moment
+    /// ago is there all the same.
+    fn not_known(&self, id: i64) -> Error {
+        let is_young = {
+            let state = self.lock();
+            state.own_folder_age(id).is_some_and(|age| age < YOUNG)
+        };
+        if is_young {
+            let text = "1Fichier does not show the new directory yet; ask again";
+            return Error::new(Reason::UpstreamUnavailable, text).retry_after(FIRST_LAG);
+        }
+        self.folder_gone(id);
+        let text = "the directory is gone: another program removed it";
+        Error::new(Reason::DirectoryNotFound, text)
+    }
+
+    /// Whether a folder that is listed as empty is there: 1Fichier may show one
+    /// that is gone so ([API §J9]). Only its parent can tell; it is asked where
+    /// the folder was known to hold something.
+    async fn is_whole_without(self: &Arc<Self>, scope: Scope, id: i64) -> Result<bool> {
+        let parent = {
+            let state = self.lock();
+            let known = state.nodes.get(&id).and_then(|node| node.known.as_ref());
+            match known {
+                Some(known) if id != ROOT && !known.content.is_empty() => state.parent_of(id),
+                _ => None,
+            }
+        };
+        let Some(parent) = parent else {
+            return Ok(true);
+        };
+        let shown = self.folder_lately(scope, parent).await?;
+        Ok(shown.content.has_folder(id))
+    }
+
+    /// The content of a folder as 1Fichier showed it lately.
+    fn folder_lately(self: &Arc<Self>, scope: Scope, id: i64) -> BoxFuture<'static, Result<Snapshot>> {
+        let catalog = Arc::clone(self);
+        Box::pin(async move { catalog.folder(scope, id, Some(SHOWN)).await })
     }
 
     /// Begins to list a folder in parts, which goes on though nobody waits,
@@ -305,15 +352,20 @@ impl Catalog {
 
     /// Takes a complete listing.
     fn keep(&self, id: i64, content: Content, as_of: Moment, listed: Moment) -> Snapshot {
+        let began = as_of.instant().unwrap_or_else(Instant::now);
+        let limit = self.settings.max_entries;
         // Memory and disk change in the same order: under the lock.
         let mut state = self.lock();
-        let snapshot = state.merge(id, content, as_of, listed, self.settings.max_entries);
+        let (snapshot, doubted) = state.merge(id, content, began, as_of, listed, limit);
         self.store.write(Write::Listing {
             folder: id,
             content: Arc::clone(&snapshot.content),
             as_of: as_of.time,
             at: listed.time,
         });
+        for folder in doubted {
+            self.store.write(Write::Doubt { folder });
+        }
         snapshot
     }
 

@@ -37,11 +37,14 @@ pub use store::Store;
 use crate::clock::{Clock, Moment};
 use crate::encoding::NameCodec;
 use crate::error::Result;
-use node::{Change, State};
+use node::{Change, Node, State};
 use store::Write;
 
 /// How long an own change stands against listings that do not show it.
 const GRACE: Duration = Duration::from_secs(300);
+/// How long 1Fichier may answer that it does not know what was stored or made
+/// from here, though it is there ([API §I]).
+pub const YOUNG: Duration = Duration::from_secs(30);
 /// Large folders that are listed in parts at one time.
 const WALKS: usize = 2;
 
@@ -247,8 +250,26 @@ impl Catalog {
         self.change(parent, Change::FolderAdded(folder));
     }
 
-    /// A folder was found here that the last listing did not show.
-    pub fn folder_found(&self, parent: i64, folder: FolderRecord) {
+    /// 1Fichier says that a folder is where it was put from here, though
+    /// listings do not show it.
+    pub fn folder_found(&self, parent: i64, id: i64) {
+        if let Some(node) = self.lock().nodes.get_mut(&parent) {
+            node.folder_found(id);
+        }
+    }
+
+    /// A folder is not where it was put from here: only a listing tells where it
+    /// is.
+    pub fn folder_missing(&self, parent: i64, id: i64) {
+        let mut state = self.lock();
+        self.store.write(Write::FolderMissing { parent, id });
+        state.leave(parent, id);
+        drop(state);
+        self.mistrust(parent);
+    }
+
+    /// A folder was seen here that the last listing did not show.
+    pub fn folder_shown(&self, parent: i64, folder: FolderRecord) {
         self.change(parent, Change::FolderAdded(folder));
     }
 
@@ -276,21 +297,98 @@ impl Catalog {
         self.change(to, Change::FolderAdded(folder));
     }
 
-    /// 1Fichier does not know the folder: it is in no other either.
+    /// 1Fichier does not know the folder: it is in no other either. Where it
+    /// was there may be another one of its name by now.
     pub fn folder_gone(&self, id: i64) {
-        let holds = |node: &node::Node| {
-            let known = node.known.as_ref();
-            known.is_some_and(|known| known.content.has_folder(id))
-        };
         let parents: Vec<i64> = {
-            let state = self.lock();
-            let holding = state.nodes.iter().filter(|(_, node)| holds(node));
-            holding.map(|(parent, _)| *parent).collect()
+            let mut state = self.lock();
+            let parents = state.holders(id);
+            state.removed(id);
+            self.store.write(Write::Forget { folder: id });
+            parents
         };
-        self.forget(id);
+        self.store.write(Write::FolderGone { folder: id });
         for parent in parents {
             self.change(parent, Change::FolderRemoved(id));
+            self.mistrust(parent);
         }
+    }
+
+    /// 1Fichier does not know a file that was here. Nothing hides it if a
+    /// listing shows it again: only what was removed from here is known to stay
+    /// away.
+    pub fn file_missing(&self, folder: i64, url: &str) {
+        let mut state = self.lock();
+        self.store.write(Write::Missing {
+            folder,
+            url: url.to_owned(),
+        });
+        state.file_missing(folder, url);
+        drop(state);
+        self.mistrust(folder);
+    }
+
+    /// 1Fichier holds something else than what is remembered of the folder:
+    /// what that lacks may be there. A listing that begins later ends this.
+    pub fn mistrust(&self, folder: i64) {
+        self.doubt(folder);
+        if let Some(node) = self.lock().nodes.get_mut(&folder) {
+            node.wrong = Some(Instant::now());
+        }
+    }
+
+    /// Since when what is remembered of a folder is known to be wrong.
+    pub fn wrong_since(&self, folder: i64) -> Option<Instant> {
+        self.lock().nodes.get(&folder)?.wrong
+    }
+
+    /// How long ago 1Fichier showed that a file is in a folder: by a listing,
+    /// or by an own call that put it there. `None` when nothing in memory says
+    /// that it is there.
+    pub fn file_seen(&self, folder: i64, url: &str) -> Option<Duration> {
+        let state = self.lock();
+        let node = state.nodes.get(&folder)?;
+        let own = node.own_file(url);
+        let known = node.known.as_ref();
+        match known.filter(|known| known.content.has_file(url)) {
+            Some(known) => Some(Node::seen(own, self.shown(known))),
+            None => own.filter(|_| known.is_none()).map(|own| Node::seen(Some(own), Duration::MAX)),
+        }
+    }
+
+    /// The same for a sub-folder of this name.
+    pub fn folder_seen(&self, parent: i64, folder: &FolderRecord) -> Option<Duration> {
+        let state = self.lock();
+        let node = state.nodes.get(&parent)?;
+        let known = node.known.as_ref()?;
+        let found = known.content.folder(folder.id)?;
+        let listed = self.shown(known);
+        (found.name == folder.name).then(|| Node::seen(node.own_folder(folder.id), listed))
+    }
+
+    /// How long ago a listing showed a content. One in parts counts as of now
+    /// for as long as it took: no newer one is to be had sooner.
+    fn shown(&self, known: &Snapshot) -> Duration {
+        let took = known.listed.time.duration_since(known.as_of.time);
+        let age = self.clock.age(known.listed);
+        age.saturating_sub(took.unwrap_or_default())
+    }
+
+    /// 1Fichier says that a file is where it was put from here, though listings
+    /// do not show it.
+    pub fn file_found(&self, folder: i64, url: &str) {
+        if let Some(node) = self.lock().nodes.get_mut(&folder) {
+            node.found(url);
+        }
+    }
+
+    /// Whether a file was put here, or got its name here, so lately from here
+    /// that 1Fichier may not know it by its link yet.
+    pub fn is_young(&self, folder: i64, url: &str) -> bool {
+        let state = self.lock();
+        let node = state.nodes.get(&folder);
+        node.and_then(|node| node.own_file(url))
+            .is_some_and(|own| own.at.elapsed() < YOUNG)
     }
 
     /// How long until the folder can be listed; `None` when it was listed since
@@ -316,12 +414,6 @@ impl Catalog {
         let state = self.lock();
         let known = state.nodes.get(&folder)?.known.as_ref()?;
         Instant::now().checked_sub(self.clock.age(known.listed))
-    }
-
-    fn forget(&self, id: i64) {
-        let mut state = self.lock();
-        self.store.write(Write::Forget { folder: id });
-        state.forget(id);
     }
 
     /// What is remembered of the folder was found to be wrong.
@@ -362,7 +454,7 @@ impl Catalog {
             .nodes
             .get(&folder)
             .into_iter()
-            .flat_map(node::Node::changes);
+            .flat_map(Node::changes);
         changes.any(|change| match change {
             Change::FileAdded(file) | Change::FileReturned(file) => *file.url == *url,
             _ => false,
@@ -404,7 +496,7 @@ impl Catalog {
         self.lock()
             .nodes
             .get(&folder)
-            .is_some_and(node::Node::changed_lately)
+            .is_some_and(Node::changed_lately)
     }
 
     /// Remembers the outcome of a call under its request id.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::content::{Content, FileRecord, FolderRecord};
 use super::listing::InFlight;
 use super::store::Remembered;
-use super::{GRACE, Snapshot};
+use super::{GRACE, Snapshot, YOUNG};
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 
@@ -108,15 +108,38 @@ impl Change {
     }
 }
 
+/// An own change, and what became of it.
+#[derive(Clone, Debug)]
+pub(super) struct Own {
+    pub(super) at: Instant,
+    /// When 1Fichier last said that it is so.
+    seen: Instant,
+    change: Change,
+    /// A listing has shown it: from then on listings count. It is remembered a
+    /// little longer, because calls by link may not know it yet ([`YOUNG`]).
+    shown: bool,
+}
+
+impl Own {
+    fn new(change: Change, at: Instant) -> Self {
+        Self {
+            at,
+            seen: at,
+            change,
+            shown: false,
+        }
+    }
+}
+
 /// Of several changes of one file or folder the last counts: what was removed
 /// and came back is not gone, and of several names that it had only the last
 /// one shows that a listing knows them all.
-fn keep_latest(changes: &mut Vec<(Instant, Change)>) {
+fn keep_latest(changes: &mut Vec<Own>) {
     let mut latest = HashMap::with_capacity(changes.len());
     let mut returned = HashSet::new();
-    for (at, (_, change)) in changes.iter().enumerate() {
-        if let Some(before) = latest.insert(change.subject(), at) {
-            let has_history = match &changes[before].1 {
+    for (at, own) in changes.iter().enumerate() {
+        if let Some(before) = latest.insert(own.change.subject(), at) {
+            let has_history = match &changes[before].change {
                 Change::FileRemoved(_) | Change::FileRenamed(..) | Change::FileReturned(_) => true,
                 _ => returned.contains(&before),
             };
@@ -127,8 +150,8 @@ fn keep_latest(changes: &mut Vec<(Instant, Change)>) {
     }
     let latest: HashSet<usize> = latest.into_values().collect();
     for at in returned {
-        if let Change::FileAdded(file) | Change::FileRenamed(file, _) = &changes[at].1 {
-            changes[at].1 = Change::FileReturned(file.clone());
+        if let Change::FileAdded(file) | Change::FileRenamed(file, _) = &changes[at].change {
+            changes[at].change = Change::FileReturned(file.clone());
         }
     }
     let mut at = 0..;
@@ -144,7 +167,10 @@ pub(super) struct Node {
     /// Nobody should trust `known` any more, but it still counts while
     /// 1Fichier allows no new listing.
     pub(super) doubted: bool,
-    changes: Vec<(Instant, Change)>,
+    /// Since when 1Fichier is known to hold something else than `known`: what
+    /// that lacks may be there. A listing that began later ends this.
+    pub(super) wrong: Option<Instant>,
+    changes: Vec<Own>,
     pub(super) flight: Option<InFlight>,
     /// Why it cannot be listed, and since when that is known.
     pub(super) failed: Option<(Instant, Error)>,
@@ -153,16 +179,73 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn changed_lately(&self) -> bool {
-        self.changes.iter().any(|(at, _)| at.elapsed() < GRACE)
+        let mut changes = self.changes.iter();
+        changes.any(|own| !own.shown && own.at.elapsed() < GRACE)
+    }
+
+    /// The own change that put a file here, or gave it its name here, if it is
+    /// not forgotten yet.
+    pub(super) fn own_file(&self, url: &str) -> Option<&Own> {
+        let own = |change: &Change| change.file().is_some_and(|file| *file.url == *url);
+        self.own(own)
+    }
+
+    /// The same for a sub-folder.
+    pub(super) fn own_folder(&self, id: i64) -> Option<&Own> {
+        self.own(|change| matches!(change, Change::FolderAdded(folder) if folder.id == id))
+    }
+
+    fn own(&self, is_it: impl Fn(&Change) -> bool) -> Option<&Own> {
+        let mut latest = self.changes.iter().rev();
+        latest.find(|own| is_it(&own.change))
+    }
+
+    /// How long ago 1Fichier showed what stands in the content: by an own change
+    /// that put it there, or by the listing.
+    pub(super) fn seen(own: Option<&Own>, listed: Duration) -> Duration {
+        match own {
+            Some(own) if own.shown => own.seen.elapsed().min(listed),
+            Some(own) => own.seen.elapsed(),
+            None => listed,
+        }
+    }
+
+    /// 1Fichier says that an own file is here.
+    pub(super) fn found(&mut self, url: &str) {
+        let is_it = |own: &&mut Own| own.change.file().is_some_and(|file| *file.url == *url);
+        if let Some(own) = self.changes.iter_mut().rev().find(is_it) {
+            own.seen = Instant::now();
+        }
+    }
+
+    /// The same for a folder.
+    pub(super) fn folder_found(&mut self, id: i64) {
+        let is_it =
+            |own: &&mut Own| matches!(&own.change, Change::FolderAdded(added) if added.id == id);
+        if let Some(own) = self.changes.iter_mut().rev().find(is_it) {
+            own.seen = Instant::now();
+        }
+    }
+
+    /// What 1Fichier does not know is not here, whatever was done from here.
+    fn forget_file(&mut self, url: &str) {
+        if let Some(known) = &mut self.known
+            && known.content.has_file(url)
+        {
+            Arc::make_mut(&mut known.content).remove_file(url);
+        }
+        self.changes
+            .retain(|own| own.change.subject() != Subject::File(url));
     }
 
     fn is_listed_now(&self) -> bool {
         self.flight.as_ref().is_some_and(InFlight::is_alive)
     }
 
-    /// Own changes of files and folders that count.
+    /// Own changes of files and folders that no listing has shown yet.
     pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.changes.iter().map(|(_, change)| change)
+        let changes = self.changes.iter().filter(|own| !own.shown);
+        changes.map(|own| &own.change)
     }
 
     /// What a listing cannot fail to show any more. One in parts may have
@@ -170,7 +253,7 @@ impl Node {
     fn forget_old_changes(&mut self) {
         let since = self.flight.as_ref().and_then(InFlight::walking_since);
         let end = since.unwrap_or_else(Instant::now);
-        self.changes.retain(|(at, _)| *at + GRACE > end);
+        self.changes.retain(|own| own.at + GRACE > end);
     }
 
     /// Listings do not tell in which order this server stored its files.
@@ -195,6 +278,9 @@ pub(super) struct State {
     /// Folders that were removed from here. Those who still hold the id of one
     /// need not ask 1Fichier: questions in vain lead to a ban ([API §1.1]).
     removed: HashSet<i64>,
+    /// Where each folder is: a folder has one parent, the one that showed it
+    /// last. Only parents in memory.
+    parents: HashMap<i64, i64>,
     uses: u64,
     pub(super) hits: u64,
     pub(super) misses: u64,
@@ -232,7 +318,8 @@ impl State {
                 } else {
                     age
                 };
-                (age < GRACE).then(|| (now.checked_sub(age).unwrap_or(now), change))
+                let at = now.checked_sub(age).unwrap_or(now);
+                (age < GRACE).then(|| Own::new(change, at))
             })
             .collect();
         changes.append(&mut node.changes);
@@ -240,8 +327,12 @@ impl State {
         if node.known.is_none()
             && let Some((mut content, as_of, listed)) = remembered.content
         {
-            for (_, change) in &node.changes {
+            for change in node.changes() {
                 change.apply(&mut content);
+            }
+            for folder in content.folders() {
+                // What is in memory is newer.
+                self.parents.entry(folder.id).or_insert(id);
             }
             self.entries += content.len();
             node.doubted |= listed <= SystemTime::UNIX_EPOCH;
@@ -254,25 +345,33 @@ impl State {
         self.evict(limit, id);
     }
 
-    /// Takes a listing; own changes of late overlay it.
+    /// Takes a listing that began at `began`; own changes of late overlay it.
+    /// Also tells which folders are to be listed anew because of it.
     pub(super) fn merge(
         &mut self,
         id: i64,
         mut content: Content,
+        began: Instant,
         as_of: Moment,
         listed: Moment,
         limit: usize,
-    ) -> Snapshot {
+    ) -> (Snapshot, Vec<i64>) {
+        // No folder is in itself.
+        content.remove_folder(id);
         let node = self.nodes.entry(id).or_default();
         let before = node.entries();
         node.keep_order(&mut content);
         node.forget_old_changes();
         keep_latest(&mut node.changes);
+        for own in &mut node.changes {
+            own.shown |= own.change.is_shown(&content);
+        }
         node.changes
-            .retain(|(_, change)| !change.is_shown(&content));
-        for (_, change) in &node.changes {
+            .retain(|own| !own.shown || own.at.elapsed() < YOUNG);
+        for change in node.changes() {
             change.apply(&mut content);
         }
+        let doubted = self.adopt(id, &mut content, began);
         if !self.removed.is_empty() {
             for folder in content.folders() {
                 self.removed.remove(&folder.id);
@@ -284,13 +383,123 @@ impl State {
             as_of,
             listed,
         };
-        node.known = Some(snapshot.clone());
+        let node = self.nodes.entry(id).or_default();
+        let old = node.known.replace(snapshot.clone());
+        for folder in old.iter().flat_map(|old| old.content.folders()) {
+            if self.parents.get(&folder.id) == Some(&id)
+                && !snapshot.content.has_folder(folder.id)
+            {
+                self.parents.remove(&folder.id);
+            }
+        }
+        let node = self.nodes.entry(id).or_default();
         node.doubted = false;
+        if node.wrong.is_some_and(|since| since <= began) {
+            node.wrong = None;
+        }
         node.flight = None;
         node.failed = None;
         self.entries = self.entries.saturating_sub(before) + after;
         self.evict(limit, id);
-        snapshot
+        (snapshot, doubted)
+    }
+
+    /// The folders of a listing are in this folder now, and in no other: those
+    /// that held them forget them. What an own call has put elsewhere since the
+    /// listing began stays there.
+    fn adopt(&mut self, id: i64, content: &mut Content, began: Instant) -> Vec<i64> {
+        let mut doubted = Vec::new();
+        let folders: Vec<i64> = content.folders().map(|folder| folder.id).collect();
+        for folder in folders {
+            let old = self.parents.get(&folder).copied().filter(|old| *old != id);
+            let Some(old) = old else {
+                self.parents.insert(folder, id);
+                continue;
+            };
+            let holder = self.nodes.get(&old);
+            let put_there = holder
+                .and_then(|node| node.own_folder(folder))
+                .is_some_and(|own| own.at > began);
+            if put_there {
+                content.remove_folder(folder);
+            } else if self.is_within(id, folder) {
+                // Either what is known of the way to here is old, or 1Fichier
+                // shows a folder inside itself. A listing of the old parent
+                // tells.
+                if let Some(node) = self.nodes.get_mut(&old) {
+                    node.doubted = true;
+                }
+                doubted.push(old);
+            } else {
+                self.leave(old, folder);
+                self.parents.insert(folder, id);
+            }
+        }
+        doubted
+    }
+
+    /// Whether a folder is another one, or inside it, as far as is in memory.
+    fn is_within(&self, mut id: i64, ancestor: i64) -> bool {
+        let mut seen = HashSet::new();
+        while id != ancestor {
+            if !seen.insert(id) {
+                return false;
+            }
+            match self.parents.get(&id) {
+                Some(parent) => id = *parent,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// The folder that holds this one, as far as is in memory. `None` also where
+    /// that is not certain: one of its parents would be inside it.
+    pub(super) fn parent_of(&self, id: i64) -> Option<i64> {
+        let parent = *self.parents.get(&id)?;
+        (!self.is_within(parent, id)).then_some(parent)
+    }
+
+    /// How long ago a folder was made or moved from here, if that was lately.
+    pub(super) fn own_folder_age(&self, id: i64) -> Option<Duration> {
+        let parent = self.parents.get(&id)?;
+        self.nodes.get(parent)?.own_folder(id).map(|own| own.at.elapsed())
+    }
+
+    /// Folders in memory that hold this one.
+    pub(super) fn holders(&self, id: i64) -> Vec<i64> {
+        let holds = |node: &Node| {
+            let known = node.known.as_ref();
+            known.is_some_and(|known| known.content.has_folder(id))
+        };
+        let holding = self.nodes.iter().filter(|(_, node)| holds(node));
+        holding.map(|(parent, _)| *parent).collect()
+    }
+
+    /// A folder is in another one than this. That it was removed from here
+    /// stays known: a late listing may still show it.
+    pub(super) fn leave(&mut self, parent: i64, folder: i64) {
+        if let Some(node) = self.nodes.get_mut(&parent) {
+            let before = node.entries();
+            if let Some(known) = &mut node.known
+                && known.content.has_folder(folder)
+            {
+                Arc::make_mut(&mut known.content).remove_folder(folder);
+            }
+            let is_added = |change: &Change| matches!(change, Change::FolderAdded(added) if added.id == folder);
+            node.changes.retain(|own| !is_added(&own.change));
+            self.entries = (self.entries + node.entries()).saturating_sub(before);
+        }
+    }
+
+    /// 1Fichier does not know a file that was here: no own change brings it
+    /// back, and none hides it if a listing shows it.
+    pub(super) fn file_missing(&mut self, folder: i64, url: &str) {
+        if let Some(node) = self.nodes.get_mut(&folder) {
+            let before = node.entries();
+            node.forget_file(url);
+            self.entries = (self.entries + node.entries()).saturating_sub(before);
+        }
     }
 
     /// A folder was made: it is empty.
@@ -311,14 +520,23 @@ impl State {
             change.apply(Arc::make_mut(&mut known.content));
         }
         let after = node.entries();
-        if let Change::FolderAdded(folder) = &change {
-            self.removed.remove(&folder.id);
-        }
-        node.changes.push((Instant::now(), change));
+        let added = match &change {
+            Change::FolderAdded(added) => Some(added.id),
+            _ => None,
+        };
+        node.changes.push(Own::new(change, Instant::now()));
         if node.changes.len().is_multiple_of(1_000) {
             node.forget_old_changes();
         }
         self.entries = (self.entries + after).saturating_sub(before);
+        if let Some(added) = added {
+            self.removed.remove(&added);
+            if let Some(old) = self.parents.insert(added, folder)
+                && old != folder
+            {
+                self.leave(old, added);
+            }
+        }
     }
 
     /// A folder was removed from here.
@@ -327,6 +545,7 @@ impl State {
             self.removed.clear();
         }
         self.removed.insert(id);
+        self.parents.remove(&id);
         self.forget(id);
     }
 
@@ -337,6 +556,11 @@ impl State {
     pub(super) fn forget(&mut self, id: i64) {
         if let Some(node) = self.nodes.remove(&id) {
             self.entries = self.entries.saturating_sub(node.entries());
+            for folder in node.known.iter().flat_map(|known| known.content.folders()) {
+                if self.parents.get(&folder.id) == Some(&id) {
+                    self.parents.remove(&folder.id);
+                }
+            }
         }
     }
 
@@ -384,7 +608,7 @@ mod tests {
         let folders = folders.iter().map(|(id, name)| folder(*id, name));
         let content = Content::new(folders.collect(), Vec::new());
         let now = Clock::system().moment();
-        let snapshot = state.merge(id, content, now, now, 1_000);
+        let (snapshot, _) = state.merge(id, content, Instant::now(), now, now, 1_000);
         let mut names: Vec<_> = snapshot
             .content
             .folders()

@@ -56,6 +56,9 @@ CREATE TABLE outcomes (request TEXT PRIMARY KEY, at INTEGER NOT NULL, arguments 
 CREATE TABLE facts (name TEXT PRIMARY KEY, at INTEGER NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;
 ";
 
+/// Finds the folders that hold one: there is only one of them.
+const PARENTS: &str = "CREATE INDEX IF NOT EXISTS folders_by_id ON folders (id);";
+
 /// What is about to be changed.
 ///
 /// `touched` holds, for each file or folder concerned, how changes that added or
@@ -100,6 +103,20 @@ pub(super) enum Write {
     },
     Forget {
         folder: i64,
+    },
+    /// The folder is in no other one.
+    FolderGone {
+        folder: i64,
+    },
+    /// The folder is not in this one, and no own change says so.
+    FolderMissing {
+        parent: i64,
+        id: i64,
+    },
+    /// The file is not in this folder, and no own change says so.
+    Missing {
+        folder: i64,
+        url: String,
     },
     Outcome {
         request: String,
@@ -207,6 +224,7 @@ impl Store {
                 .map_err(failed)?;
         }
         migrate(&writer).map_err(failed)?;
+        writer.execute_batch(PARENTS).map_err(failed)?;
         // Told only by a run that wrote all that it had to write.
         let closed = writer
             .execute("DELETE FROM meta WHERE name = 'closed'", [])

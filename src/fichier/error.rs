@@ -186,6 +186,24 @@ impl Error {
         )
     }
 
+    /// A file could not be looked at in its folder before it was to be taken
+    /// away.
+    pub fn not_seen(endpoint: &'static str, error: &domain::Error) -> Self {
+        let kind = match error.reason() {
+            Reason::UpstreamLocked => Kind::Flood,
+            _ => Kind::Deadline,
+        };
+        let text = format!("it is not known whether the file is still there: {}", error.message());
+        let wait = error.retry_delay().unwrap_or(domain::DEFAULT_RETRY_DELAY);
+        Self::new(endpoint, kind, text).waiting(wait)
+    }
+
+    /// A file was seen too long ago to be taken away, again and again.
+    pub fn unseen(endpoint: &'static str) -> Self {
+        let text = "the request budget is short, so that the file could not be looked at in time";
+        Self::new(endpoint, Kind::Deadline, text)
+    }
+
     pub(super) fn with_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self

@@ -40,7 +40,7 @@ pub use budget::{Activity, Budget, Limits, MAX_WAIT, MAX_WAITING, Priority, Scop
 pub use download::Download;
 pub use error::{Error, Kind};
 pub use hosts::Hosts;
-pub use model::{Batch, FileItem, FolderListing, StoredFile, SubFolder};
+pub use model::{Batch, FileInfo, FileItem, FolderListing, StoredFile, SubFolder};
 pub use secret::{ApiKey, Password};
 pub use shared::{ShareId, SharedFolder};
 pub use tally::{Requested, Requests};
@@ -67,6 +67,8 @@ pub const MAX_FILE_BYTES: u64 = 300_000_000_000;
 /// The call that names a node for an upload.
 pub const UPLOAD_NODE: &str = "upload/get_upload_server";
 
+/// The call that describes one file.
+const INFO: &str = "file/info";
 const API_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_ANSWER: usize = 64 << 20;
@@ -234,7 +236,7 @@ impl Client {
             .call(
                 scope,
                 Rule::Call,
-                "file/info",
+                INFO,
                 &json!({"url": url}),
                 Repeat::Safe,
             )
@@ -248,14 +250,30 @@ impl Client {
         }
     }
 
-    /// The folder that a file is in, if 1Fichier tells. Costly, as
-    /// [`Client::file_exists`].
-    pub async fn folder_of(&self, scope: Scope, url: &str) -> Result<Option<i64>, Error> {
-        let body = json!({"url": url});
-        let raw: RawInfo = self
-            .call(scope, Rule::Call, "file/info", &body, Repeat::Safe)
-            .await?;
-        Ok(raw.folder_id.0)
+    /// What 1Fichier tells of the file with this link: its name and folder now,
+    /// whatever listings show. Costly, as [`Client::file_exists`].
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when 1Fichier does not know the link.
+    pub async fn file_info(&self, scope: Scope, url: &str) -> Result<FileInfo, Error> {
+        let raw = self.info(scope, &json!({"url": url})).await?;
+        raw.check(INFO, Some(url), None)
+    }
+
+    /// What 1Fichier tells of the file with exactly this stored name in a
+    /// folder; of several any one. The 30 seconds between two listings of a
+    /// folder do not count for this. Costly, as [`Client::file_exists`].
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is no such file, or no such folder.
+    pub async fn file_at(&self, scope: Scope, folder: i64, name: &str) -> Result<FileInfo, Error> {
+        let body = json!({"folder_id": folder, "filename": name});
+        let raw = self.info(scope, &body).await?;
+        raw.check(INFO, None, Some(name))
+    }
+
+    async fn info(&self, scope: Scope, body: &Value) -> Result<RawInfo, Error> {
+        self.call(scope, Rule::Call, INFO, body, Repeat::Safe).await
     }
 
     /// A node for one upload.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::error::{Error, Kind};
 use super::lenient::{Flag, Int, List, Text};
-use super::time;
+use super::{same_name, time};
 
 /// `status` and `message` of any answer.
 #[derive(Debug, Default, Deserialize)]
@@ -141,6 +141,13 @@ pub struct FolderListing {
     pub file_count: Option<u64>,
 }
 
+impl FolderListing {
+    /// Whether it shows nothing.
+    pub fn is_empty(&self) -> bool {
+        self.folders.is_empty() && self.files.as_ref().is_none_or(Vec::is_empty)
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct RawListing {
@@ -225,10 +232,64 @@ impl RawListing {
     }
 }
 
+/// A file as `file/info` describes it, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// The file.
+    pub file: FileItem,
+    /// The folder that it is in, when told.
+    pub folder: Option<i64>,
+    /// The stored names of the folders on the way to it, as told and in a form
+    /// that is not certain ([API §7]); `None` when not told.
+    pub path: Option<String>,
+}
+
+impl FileInfo {
+    /// Whether the told path leads through these folders, from the root on, to
+    /// the file; `same` compares a stored name with one of them. `None` when no
+    /// path was told. A told path may begin with a slash and may end with the
+    /// file's own name.
+    pub fn is_below(&self, folders: &[&str], same: impl Fn(&str, &str) -> bool) -> Option<bool> {
+        let told = self.path.as_deref()?;
+        let told: Vec<_> = told.split('/').filter(|name| !name.is_empty()).collect();
+        let leads = |told: &[&str]| {
+            told.len() == folders.len()
+                && told.iter().zip(folders).all(|(told, wanted)| same(told, wanted))
+        };
+        let (last, rest) = match told.split_last() {
+            Some((last, rest)) => (*last, rest),
+            None => ("", &[][..]),
+        };
+        Some(leads(&told) || same_name(last, &self.file.name) && leads(rest))
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct RawInfo {
-    pub(crate) folder_id: Int,
+    folder_id: Int,
+    path: Text,
+    #[serde(flatten)]
+    file: RawFile,
+}
+
+impl RawInfo {
+    /// What is told of a file; what is missing is taken from what is known:
+    /// the link that was asked for, or the name.
+    pub(crate) fn check(
+        mut self,
+        endpoint: &'static str,
+        url: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<FileInfo, Error> {
+        self.file.url.0 = self.file.url.0.or_else(|| url.map(ToOwned::to_owned));
+        self.file.filename.0 = self.file.filename.0.or_else(|| name.map(ToOwned::to_owned));
+        Ok(FileInfo {
+            folder: self.folder_id.0,
+            path: self.path.0,
+            file: self.file.check(endpoint)?,
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

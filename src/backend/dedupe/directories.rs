@@ -291,10 +291,7 @@ impl Walk {
             .collect();
         let targets: Vec<_> = files
             .iter()
-            .map(|file| Target {
-                folder: merge.from,
-                url: file.url.to_string(),
-            })
+            .map(|file| Target::new(merge.from, &file.url))
             .collect();
         for file in &files {
             account.landings.forget(merge.from, &file.url);

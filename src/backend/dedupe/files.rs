@@ -186,10 +186,7 @@ impl Walk {
         let targets: Vec<Target> = plans
             .iter()
             .flat_map(|plan| &plan.goes)
-            .map(|file| Target {
-                folder,
-                url: file.url.to_string(),
-            })
+            .map(|file| Target::new(folder, &file.url))
             .collect();
         let scope = Scope::new(Priority::Delete);
         let outcomes = account

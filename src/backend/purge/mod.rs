@@ -75,7 +75,11 @@ impl Remote {
                 "purging the root removes everything in the account; set `allow_root` if that is meant",
             ));
         }
-        let directory = match self.walk(scope, path, None).await? {
+        let walk = match options.validate_only {
+            true => self.walk(scope, path, None).await?,
+            false => self.walk_now(scope, path).await?,
+        };
+        let directory = match walk {
             Walk::Folder(directory) => Some(directory),
             Walk::Missing { .. } if options.allow_missing => None,
             Walk::Missing { .. } => return Err(Error::directory_not_found(path.as_str())),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::PurgeProgress;
@@ -11,7 +12,9 @@ use super::tree::Tree;
 use crate::backend::batch::{Change, Target};
 use crate::backend::move_dir::TREE;
 use crate::backend::path::RemotePath;
+use crate::backend::resolve::Walk;
 use crate::backend::rmdir::not_empty;
+use crate::backend::seen::SEEN_WHEN_SENT;
 use crate::backend::twins::FolderAt;
 use crate::backend::{Remote, Staleness, path_key};
 use crate::catalog::{Content, Touched};
@@ -24,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// looks.
 const BUSY: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
+/// How long files wait for others to fill a call, while folders are listed.
+const WAIT: Duration = Duration::from_secs(10);
 /// Times that a removal is sent whose answer was lost.
 const REPEATS: u32 = 3;
 /// Calls that may fail in a row for reasons that pass before all is given up.
@@ -35,6 +40,8 @@ struct File {
     folder: i64,
     url: Box<str>,
     name: Box<str>,
+    /// Nobody else moves it.
+    is_certain: bool,
 }
 
 /// A folder whose entries are gone through.
@@ -66,6 +73,8 @@ pub(super) struct Work {
     levels: Vec<Level>,
     tree: Tree,
     pending: Vec<File>,
+    /// When the first of them was found.
+    since: Option<Instant>,
     progress: PurgeProgress,
     /// There is news.
     changed: bool,
@@ -91,6 +100,7 @@ impl Work {
             levels: Vec::new(),
             tree: Tree::default(),
             pending: Vec::with_capacity(BATCH),
+            since: None,
             progress: PurgeProgress::default(),
             changed: false,
             strikes: 0,
@@ -113,7 +123,9 @@ impl Work {
             let walked = self.levels.is_empty() && self.roots.len() == 0;
             if let Some(id) = self.tree.take_due() {
                 self.remove_folder(id).await?;
-            } else if self.pending.len() >= BATCH || walked && !self.pending.is_empty() {
+            } else if self.pending.len() >= BATCH
+                || (walked || self.has_waited()) && !self.pending.is_empty()
+            {
                 self.remove_files().await?;
             } else if !walked {
                 self.step().await?;
@@ -127,6 +139,14 @@ impl Work {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the files that wait were found long ago: the next listing may take
+    /// a while, and they are to go as they were seen.
+    fn has_waited(&self) -> bool {
+        !self.only_count
+            && !self.remote.account.catalog.is_exclusive()
+            && self.since.is_some_and(|since| since.elapsed() > WAIT)
     }
 
     /// Tells the news, if there is any.
@@ -163,10 +183,15 @@ impl Work {
         };
         let id = level.id;
         if let Some((url, name)) = level.files.next() {
+            let path = self.tree.get(id).map(|open| &open.path);
+            let path = path.map(|path| path.join(&self.remote.codec.to_segment(&name)));
+            let is_certain = path.is_some_and(|path| self.remote.is_certain(&path));
+            self.since.get_or_insert_with(Instant::now);
             self.pending.push(File {
                 folder: id,
                 url,
                 name,
+                is_certain,
             });
         } else if let Some(at) = level.folders.next() {
             let Some(parent) = self.tree.get(id) else {
@@ -193,9 +218,9 @@ impl Work {
 
     /// Lists a folder.
     async fn enter(&mut self, at: FolderAt, path: RemotePath, is_root: bool) -> Result<(), Stop> {
-        const STALENESS: Staleness = None;
         let (id, parent) = (at.folder.id, at.parent);
-        let listing = self.remote.snapshot(self.scope, id, STALENESS);
+        let staleness = self.staleness(id, &path).await;
+        let listing = self.remote.snapshot(self.scope, id, staleness);
         let listed = tokio::select! {
             biased;
             () = self.sender.closed() => return Err(Stop::Left),
@@ -224,6 +249,60 @@ impl Work {
         Ok(())
     }
 
+    /// How old what is known of a folder may be. What its names tell cannot be
+    /// another file by now.
+    async fn staleness(&self, id: i64, path: &RemotePath) -> Staleness {
+        let staleness = self.remote.staleness_of_changes(path);
+        let known = self.remote.account.catalog.peek(id).await?;
+        let codec = self.remote.codec;
+        let mut files = known.content.files();
+        let named = |name: &str| path.join(&codec.to_segment(name)).names_its_content();
+        let certain = known.content.folders().next().is_none()
+            && !known.content.is_empty()
+            && files.all(|file| named(&file.name));
+        staleness.filter(|_| !certain && !self.only_count)
+    }
+
+    /// Whether another program has left a folder where it was found, and those
+    /// on the way to it. Looks at what was not seen lately.
+    async fn was_left(&self, id: i64) -> Result<bool> {
+        if self.remote.account.catalog.is_exclusive() {
+            return Ok(true);
+        }
+        for open in self.tree.way_up(id) {
+            let there = open.at.folder.id == ROOT
+                || self
+                    .remote
+                    .folder_is_there(self.scope, &open.path, &open.at)
+                    .await?;
+            if !there {
+                return Ok(false);
+            }
+        }
+        let Some((parent, _)) = self.path.split() else {
+            return Ok(true);
+        };
+        let roots = self.tree.way_up(id).filter(|open| open.is_root);
+        let parents: Vec<i64> = roots.map(|open| open.at.parent).collect();
+        Ok(match self.remote.walk_now(self.scope, &parent).await? {
+            Walk::Folder(directory) => directory.ids().any(|id| parents.contains(&id)),
+            _ => false,
+        })
+    }
+
+    /// Whether a folder, and those on the way to it, were seen lately enough for
+    /// a call.
+    fn was_seen(&self, id: i64) -> bool {
+        let catalog = &self.remote.account.catalog;
+        let was_seen = |at: &FolderAt| {
+            let age = catalog.folder_seen(at.parent, &at.folder);
+            age.is_some_and(|age| age <= SEEN_WHEN_SENT)
+        };
+        let mut way = self.tree.way_up(id);
+        catalog.is_exclusive()
+            || way.all(|open| open.at.folder.id == ROOT || was_seen(&open.at))
+    }
+
     /// Whether a folder is still where it was found: what was moved away from
     /// here meanwhile is not to be removed.
     fn is_in_place(&self, id: i64) -> bool {
@@ -236,6 +315,7 @@ impl Work {
     /// Removes the files that wait, in one call.
     async fn remove_files(&mut self) -> Result<(), Stop> {
         let files = std::mem::take(&mut self.pending);
+        self.since = None;
         if self.only_count {
             self.progress.removed_files += files.len() as u64;
             self.changed = true;
@@ -244,6 +324,7 @@ impl Work {
             }
             return Ok(());
         }
+        let files = self.left_in_place(files).await?;
         let account = std::sync::Arc::clone(&self.remote.account);
         // A file that is moved away while its removal waits would be removed at
         // its new place.
@@ -272,8 +353,8 @@ impl Work {
         let targets: Vec<_> = files
             .iter()
             .map(|file| Target {
-                folder: file.folder,
-                url: file.url.to_string(),
+                is_certain: file.is_certain,
+                ..Target::new(file.folder, &file.url)
             })
             .collect();
         // What has not left when nobody listens any more does not leave; what
@@ -320,6 +401,48 @@ impl Work {
         }
     }
 
+    /// Files of folders that no other program has moved away. What cannot be
+    /// known now stays.
+    async fn left_in_place(&mut self, files: Vec<File>) -> Result<Vec<File>, Stop> {
+        let mut folders: HashMap<i64, Option<bool>> = HashMap::new();
+        let mut failure = None;
+        for file in &files {
+            if folders.contains_key(&file.folder) {
+                continue;
+            }
+            let sender = self.sender.clone();
+            let left = tokio::select! {
+                biased;
+                () = sender.closed() => return Err(Stop::Left),
+                left = self.was_left(file.folder) => left,
+            };
+            let left = left.map_err(|error| failure = Some(error)).ok();
+            folders.insert(file.folder, left);
+        }
+        let mut here = Vec::with_capacity(files.len());
+        for file in files {
+            match folders.get(&file.folder).copied().flatten() {
+                Some(true) => here.push(file),
+                Some(false) => self.tree.file_done(file.folder, true),
+                None => {
+                    if let (Some(open), Some(error)) = (self.tree.get(file.folder), &failure) {
+                        let segment = self.remote.codec.to_segment(&file.name);
+                        let path = open.path.join(&segment);
+                        self.fail(path, error.clone());
+                    }
+                    self.tree.file_done(file.folder, false);
+                }
+            }
+        }
+        match failure {
+            Some(error) => {
+                self.give_up_if_hopeless(&error, error.retry_delay().is_some())?;
+                Ok(here)
+            }
+            None => Ok(here),
+        }
+    }
+
     /// Files that are still where they were found, and others.
     async fn still_there(&self, files: Vec<File>) -> (Vec<File>, Vec<File>) {
         let catalog = &self.remote.account.catalog;
@@ -353,6 +476,24 @@ impl Work {
             self.removed(id);
             return Ok(());
         }
+        let sender = self.sender.clone();
+        let left = tokio::select! {
+            biased;
+            () = sender.closed() => return Err(Stop::Left),
+            left = self.was_left(id) => left,
+        };
+        match left {
+            Ok(true) => {}
+            Ok(false) => {
+                self.tree.folder_done(id, true);
+                return Ok(());
+            }
+            Err(error) => {
+                self.give_up_if_hopeless(&error, error.retry_delay().is_some())?;
+                self.stays(id, path, error);
+                return Ok(());
+            }
+        }
         let account = std::sync::Arc::clone(&self.remote.account);
         let _tree = tokio::select! {
             biased;
@@ -380,6 +521,11 @@ impl Work {
             () = self.sender.closed() => return Err(Stop::Left),
             turn = account.client.turn(self.scope, "folder/rm") => turn,
         };
+        if !self.was_seen(id) {
+            // The call had to wait for long.
+            self.tree.again_after(id, Duration::ZERO);
+            return Ok(());
+        }
         let intent = account.changing(&[parent], vec![Touched::Folder(id)]).await;
         let outcome = match turn {
             Ok(turn) => account.client.remove_folder(turn, id).await,

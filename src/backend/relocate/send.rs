@@ -165,8 +165,8 @@ impl Relocation {
         cancel: &CancellationToken,
     ) -> Result<String, fichier::Error> {
         let target = Target {
-            folder: self.route.from,
-            url: self.route.file.url.to_string(),
+            is_certain: self.remote.is_certain(&self.source),
+            ..Target::new(self.route.from, &self.route.file.url)
         };
         let batches = &self.remote.account.batches;
         let outcomes = batches.run_until(scope, change, &[target], cancel).await;
@@ -223,10 +223,7 @@ impl Relocation {
         let url = file.url.to_string();
         let scope = Scope::new(Priority::Upload);
         let taken_back = if self.action == Action::Copy {
-            let copy = Target {
-                folder: self.route.to,
-                url,
-            };
+            let copy = Target::new(self.route.to, &url);
             self.remote.remove_all(scope, &[copy]).await
         } else {
             self.send_back(scope, from, &original, file).await

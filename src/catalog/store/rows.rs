@@ -106,6 +106,29 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                 run(sql, &[folder])?;
             }
         }
+        Write::FolderGone { folder } => {
+            run("DELETE FROM folders WHERE id = ?1", &[folder])?;
+        }
+        Write::FolderMissing { parent, id } => {
+            run(
+                "DELETE FROM folders WHERE parent = ?1 AND id = ?2",
+                &[parent, id],
+            )?;
+            run(
+                "DELETE FROM changes WHERE folder = ?1 AND instr(change, ?2) = 1",
+                &[parent, &format!("{{\"FolderAdded\":{{\"id\":{id},")],
+            )?;
+        }
+        Write::Missing { folder, url } => {
+            run(
+                "DELETE FROM files WHERE folder = ?1 AND url = ?2",
+                &[folder, url],
+            )?;
+            run(
+                "DELETE FROM changes WHERE folder = ?1 AND instr(change, ?2) > 0",
+                &[folder, &format!("\"{url}\"")],
+            )?;
+        }
         Write::Outcome {
             request,
             arguments,
@@ -192,6 +215,10 @@ fn insert_folder(
     parent: i64,
     folder: &FolderRecord,
 ) -> rusqlite::Result<()> {
+    // A folder has one parent: the one that showed it last.
+    connection
+        .prepare_cached("DELETE FROM folders WHERE id = ?1 AND parent <> ?2")?
+        .execute(params![folder.id, parent])?;
     connection
         .prepare_cached("INSERT OR REPLACE INTO folders VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![

@@ -1,0 +1,267 @@
+//! What is there now: the proof that a change needs.
+//!
+//! Memory answers reads while it is fresh. It does not destroy: another program
+//! may have moved what is remembered elsewhere, and a call by link or id would
+//! find it there. So what is removed, replaced or moved away was seen in its
+//! folder lately, and so was each folder on the way to it, unless nobody else
+//! writes there or the name tells the content.
+
+use std::time::Duration;
+
+use super::directories::{ATTEMPTS, unstable};
+use super::path::RemotePath;
+use super::resolve::{Found, Walk};
+use super::twins::{Directory, FileAt, FolderAt};
+use super::{AtPath, Remote, Staleness};
+use crate::error::{Error, Reason, Result};
+use crate::fichier::{Kind, LISTING_CAP, Scope};
+
+/// What was seen longer ago than this is looked at before it is removed,
+/// replaced or moved away. 1Fichier allows one listing of a folder in as long
+/// ([API §1.1]).
+pub(super) const SEEN: Duration = Duration::from_secs(30);
+/// What was seen in time may be this old when the call leaves: a longer wait
+/// for the request budget wants another look.
+pub(super) const SEEN_WHEN_SENT: Duration = Duration::from_secs(45);
+
+impl RemotePath {
+    /// Whether the name of the file is its content: an object of a restic
+    /// repository below `data`, `index`, `snapshots`, `keys` or `locks`, which
+    /// is there or not, and never another one ([pluton.md §5]).
+    pub(super) fn names_its_content(&self) -> bool {
+        let mut segments = self.segments().rev();
+        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let Some(name) = segments.next().filter(|name| name.len() == 64 && is_hex(name)) else {
+            return false;
+        };
+        match segments.next() {
+            Some("index" | "snapshots" | "keys" | "locks") => true,
+            Some(part) => name.starts_with(part) && part.len() == 2 && segments.next() == Some("data"),
+            None => false,
+        }
+    }
+}
+
+impl Remote {
+    /// Whether what is remembered of a path suffices to change it.
+    pub(super) fn is_certain(&self, path: &RemotePath) -> bool {
+        self.account.catalog.is_exclusive() || path.names_its_content()
+    }
+
+    /// How old what is known of a path, and of the way to it, may be for a
+    /// change.
+    pub(super) fn staleness_of_changes(&self, path: &RemotePath) -> Staleness {
+        (!self.is_certain(path)).then_some(SEEN)
+    }
+
+    /// Walks down to a directory that is to be changed, or something in it. Each
+    /// folder on the way was seen in its parent lately.
+    ///
+    /// # Errors
+    /// UPSTREAM_UNAVAILABLE when 1Fichier does not show now what was made from
+    /// here.
+    pub(super) async fn walk_now(&self, scope: Scope, path: &RemotePath) -> Result<Walk> {
+        let mut walk = self.walk(scope, path, None).await?;
+        let Some(seen) = self.staleness_of_changes(path) else {
+            return Ok(walk);
+        };
+        for _ in 0..ATTEMPTS {
+            if !matches!(walk, Walk::Folder(_)) {
+                return Ok(walk);
+            }
+            walk = self.walk(scope, path, Some(seen)).await?;
+            let unseen = self.unseen_on_way(scope, path).await?;
+            if unseen.is_empty() {
+                return Ok(walk);
+            }
+            if self.ask_for_way(scope, path, &unseen).await? {
+                return Ok(walk);
+            }
+            walk = self.walk(scope, path, None).await?;
+        }
+        Err(unstable(path))
+    }
+
+    /// Folders on the way to a directory that only own calls have told of, a
+    /// while ago: what listings do not show may lag, or another program has
+    /// moved it.
+    async fn unseen_on_way(&self, scope: Scope, path: &RemotePath) -> Result<Vec<FolderAt>> {
+        let catalog = &self.account.catalog;
+        let mut here = RemotePath::root();
+        let mut unseen = Vec::new();
+        for segment in path.segments() {
+            here = here.join(segment);
+            let Walk::Folder(directory) = self.walk(scope, &here, Some(Duration::MAX)).await?
+            else {
+                break;
+            };
+            let folders = directory.folders().filter(|at| {
+                let age = catalog.folder_seen(at.parent, &at.folder);
+                age.is_none_or(|age| age > SEEN)
+            });
+            unseen.extend(folders.cloned());
+        }
+        Ok(unseen)
+    }
+
+    /// Asks 1Fichier for the path of a file in a directory, which names all
+    /// folders on the way. False when another program has moved one of them:
+    /// they are looked for by listings then.
+    async fn ask_for_way(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        unseen: &[FolderAt],
+    ) -> Result<bool> {
+        let catalog = &self.account.catalog;
+        let directory = self.directory(scope, path, Some(Duration::MAX)).await?;
+        let mut is_told = None;
+        for id in directory.ids() {
+            let Some(known) = catalog.peek(id).await else {
+                continue;
+            };
+            let Some(witness) = known.content.files().next() else {
+                continue;
+            };
+            match self.account.client.file_info(scope, &witness.url).await {
+                Ok(info) if info.folder.is_some_and(|folder| folder != id) => {
+                    catalog.file_missing(id, &witness.url);
+                }
+                Ok(info) => {
+                    let names: Vec<_> = path.segments().collect();
+                    let same = |stored: &str, segment: &str| self.codec.matches(stored, segment);
+                    is_told = info.is_below(&names, same);
+                }
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error).at_path(path),
+            }
+            break;
+        }
+        match is_told {
+            Some(true) => {
+                for FolderAt { parent, folder } in unseen {
+                    catalog.folder_found(*parent, folder.id);
+                }
+                Ok(true)
+            }
+            Some(false) => {
+                for FolderAt { parent, folder } in unseen {
+                    catalog.folder_missing(*parent, folder.id);
+                }
+                Ok(false)
+            }
+            None => Err(Error::new(
+                Reason::UpstreamUnavailable,
+                format!("1Fichier does not show yet that {path:?} is where it was made; ask again"),
+            )
+            .at(path.as_str())
+            .retry_after(SEEN)),
+        }
+    }
+
+    /// A directory that is to be changed.
+    ///
+    /// # Errors
+    /// As [`Remote::directory`].
+    pub(super) async fn directory_now(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+    ) -> Result<Directory> {
+        match self.walk_now(scope, path).await? {
+            Walk::Folder(directory) => Ok(directory),
+            Walk::Missing { .. } => Err(Error::directory_not_found(path.as_str())),
+            Walk::File(file) => Err(Error::not_a_directory(file.as_str())),
+        }
+    }
+
+    /// Whether a folder is in its parent now, under the name that it had.
+    pub(super) async fn folder_is_there(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        at: &FolderAt,
+    ) -> Result<bool> {
+        let catalog = &self.account.catalog;
+        let Some(seen) = self.staleness_of_changes(path) else {
+            return Ok(catalog.may_hold(at.parent, &at.folder));
+        };
+        let was_seen = || {
+            let age = catalog.folder_seen(at.parent, &at.folder);
+            age.is_some_and(|age| age <= SEEN)
+        };
+        if was_seen() {
+            return Ok(true);
+        }
+        match self.snapshot(scope, at.parent, Some(seen)).await {
+            Err(error) if error.reason() == Reason::DirectoryNotFound => return Ok(false),
+            listed => drop(listed?),
+        }
+        if was_seen() || !catalog.may_hold(at.parent, &at.folder) {
+            return Ok(was_seen());
+        }
+        self.ask_for_way(scope, path, std::slice::from_ref(at)).await
+    }
+
+    /// What a path names that is to be changed. What memory does not know is
+    /// not looked for.
+    pub(super) async fn find_now(&self, scope: Scope, path: &RemotePath) -> Result<Found> {
+        let found = self.find(scope, path, None).await?.0;
+        let (Some((parent, _)), Some(seen)) = (path.split(), self.staleness_of_changes(path))
+        else {
+            return Ok(found);
+        };
+        if matches!(found, Found::Nothing | Found::Root) {
+            return Ok(found);
+        }
+        let Walk::Folder(directory) = self.walk_now(scope, &parent).await? else {
+            return Ok(Found::Nothing);
+        };
+        // A folder that is listed in parts takes minutes: its files are asked
+        // for one by one.
+        for id in directory.ids() {
+            if !self.is_large(id).await {
+                self.snapshot(scope, id, Some(seen)).await?;
+            }
+        }
+        Ok(self.find(scope, path, None).await?.0)
+    }
+
+    /// The files of a path that are to be changed, the newest first.
+    ///
+    /// # Errors
+    /// FILE_NOT_FOUND, IS_A_DIRECTORY.
+    pub(super) async fn files_now(&self, scope: Scope, path: &RemotePath) -> Result<Vec<FileAt>> {
+        self.find_now(scope, path).await?.into_files(path)
+    }
+
+    async fn is_large(&self, folder: i64) -> bool {
+        let known = self.account.catalog.peek(folder).await;
+        known.is_some_and(|known| known.content.len() >= LISTING_CAP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_of_a_repository_are_named_after_their_content() {
+        let name = "ab".repeat(32);
+        for (directory, is_object) in [
+            ("data/ab", true),
+            ("backups/repo/data/ab", true),
+            ("repo/index", true),
+            ("locks", true),
+            ("data/cd", false),
+            ("ab", false),
+            ("repo/other", false),
+        ] {
+            let path = RemotePath::parse(&format!("{directory}/{name}")).unwrap();
+            assert_eq!(path.names_its_content(), is_object, "{path}");
+        }
+        for other in [name.as_str(), "index/config", "index/abcd"] {
+            assert!(!RemotePath::parse(other).unwrap().names_its_content());
+        }
+    }
+}
