@@ -47,6 +47,8 @@ pub struct Behaviour {
     pub info_content_type: InfoContentType,
     /// Whether `file/info` has `status` on success [API J21].
     pub info_status: bool,
+    /// How `file/info` tells where a file is [API §7].
+    pub info_path: InfoPath,
     /// Every number of a `/v1` answer, or of the list of a shared folder, is a string [API J22].
     pub stringify_numbers: bool,
     /// How many polls of `end.pl` see the anti-virus page first [API J23].
@@ -73,10 +75,18 @@ pub struct Behaviour {
     pub listing_cap: usize,
     /// The most files in the listing of the whole account [API J36].
     pub account_listing_cap: usize,
-    /// How long uploads and removals take to show in listings; `file/info` sees them at once
-    /// [API K15].
+    /// How long changes take to show in listings: each shows so long after it was made, whatever
+    /// the delay is by then. `file/info` sees them at once [API K15].
     #[serde(with = "seconds")]
     pub index_delay: Duration,
+    /// Which changes take that long [API I].
+    pub listing_lag: ListingLag,
+    /// How long calls by a new link, or by a new file's name, answer as for an unknown one
+    /// (`file/*`, `download/get_token`). Links are new after uploads and copies, and after moves
+    /// and renames where these change them. What `end.pl` and listings tell is not held back, so
+    /// that listings may show links that are not known yet [API I].
+    #[serde(with = "seconds")]
+    pub url_delay: Duration,
     /// What an upload or a new folder with forbidden characters in its name does [API J30].
     pub forbidden_chars: ForbiddenChars,
     /// Whether names with `\u` escapes are refused [API J40].
@@ -133,6 +143,7 @@ impl Default for Behaviour {
             all_ko_200: false,
             info_content_type: InfoContentType::default(),
             info_status: false,
+            info_path: InfoPath::default(),
             stringify_numbers: false,
             wait_pages: 0,
             wait_pages_by_extension: BTreeMap::new(),
@@ -146,6 +157,8 @@ impl Default for Behaviour {
             listing_cap: 5_000,
             account_listing_cap: 5_000,
             index_delay: Duration::ZERO,
+            listing_lag: ListingLag::default(),
+            url_delay: Duration::ZERO,
             forbidden_chars: ForbiddenChars::default(),
             reject_unicode_escapes: false,
             reject_charset: true,
@@ -269,6 +282,10 @@ switch! {
         Ko,
         /// 404 with KO.
         NotFound,
+        /// 200 with KO, in the words that `file/rename` was seen to use: a guess.
+        KoNothingRemoved,
+        /// 200 with KO, in words that nobody knows.
+        KoOtherText,
     }
 }
 switch! {
@@ -287,6 +304,31 @@ switch! {
         Refuse,
         /// OK, nothing is changed, not even the name.
         Ignore,
+    }
+}
+switch! {
+    /// What listings see late [API I].
+    ListingLag {
+        /// Files that were added or removed. A new file shows late wherever it is by then.
+        UploadsAndRemovals,
+        /// Everything that listings tell: a listing tells the folder as it was. Files and folders
+        /// that were moved are still in the old folder and not yet in the new one, those that were
+        /// renamed have their old name, new folders do not show and removed ones do; numbers of
+        /// files and sizes are those of what is shown.
+        Everything,
+    }
+}
+switch! {
+    /// `path` in `file/info` [API §7].
+    InfoPath {
+        /// `A/B`, and the empty string for the root.
+        Folders,
+        /// `/A/B`, and `/` for the root.
+        Slash,
+        /// `A/B/file`, and `file` in the root.
+        WithName,
+        /// The member is left out.
+        Absent,
     }
 }
 switch! {

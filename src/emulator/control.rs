@@ -9,19 +9,22 @@ use serde::Serialize;
 use super::behaviour::Behaviour;
 use super::body;
 use super::calls::{Calls, Request};
+use super::changes::When;
 use super::fault::Fault;
+use super::file::{Acl, File, file_url};
 use super::limits::Limits;
 use super::listing::share_url;
 use super::state::Shared;
-use super::store::{Acl, File, Share};
+use super::store::Share;
 
 /// A handle to a running emulator. Clones are cheap and lead to the same one.
 ///
-/// What it does is not counted, not limited, and visible at once. Where an account is meant, it
-/// is the first.
+/// What it does is not counted, not limited, and visible at once, if the handle is not a
+/// [lagging](Control::lagging) one. Where an account is meant, it is the first.
 #[derive(Debug, Clone)]
 pub struct Control {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
+    lags: bool,
 }
 
 /// Whether a [`Node`] is a file or a folder.
@@ -66,7 +69,27 @@ pub struct FolderShare {
 
 impl Control {
     pub(super) fn new(shared: Arc<Shared>) -> Control {
-        Control { shared }
+        Control {
+            shared,
+            lags: false,
+        }
+    }
+
+    /// A handle whose changes are seen as late as those of calls: listings show them after
+    /// [`Behaviour::index_delay`], and new links are known after [`Behaviour::url_delay`].
+    pub fn lagging(&self) -> Control {
+        Control {
+            lags: true,
+            ..self.clone()
+        }
+    }
+
+    /// This moment, for what is changed.
+    pub(super) fn when(&self) -> When {
+        When {
+            lags: self.lags,
+            ..self.shared.when()
+        }
     }
 
     /// What was called so far.
@@ -136,37 +159,10 @@ impl Control {
     /// Everything in the account, ordered by path. The root itself is left out.
     pub fn tree(&self) -> Vec<Node> {
         let state = self.shared.state();
-        let clock = &self.shared.clock;
         let mut nodes = Vec::new();
         for id in state.store.folder_ids(0) {
-            let Some(folder) = state.store.folder(0, id) else {
-                continue;
-            };
-            let path = state.store.path(0, id);
-            for file_id in &folder.files {
-                if let Some(file) = state.store.file(file_id) {
-                    nodes.push(Node {
-                        path: join(&path, &file.name),
-                        kind: NodeKind::File,
-                        size: file.size,
-                        whirlpool: file.whirlpool.to_string(),
-                        url: file.url(file_id),
-                        id,
-                        date: clock.local(file.date),
-                    });
-                }
-            }
-            if id != 0 {
-                nodes.push(Node {
-                    path,
-                    kind: NodeKind::Folder,
-                    size: 0,
-                    whirlpool: String::new(),
-                    url: String::new(),
-                    id,
-                    date: clock.local(folder.created),
-                });
-            }
+            nodes.extend(self.files_in(&state, id));
+            nodes.extend(self.folder_node(&state, id).filter(|_| id != 0));
         }
         nodes.sort();
         nodes
@@ -175,10 +171,9 @@ impl Control {
     /// Makes a folder, whatever its name, and returns its id. An unknown parent stands for the
     /// root.
     pub fn add_folder(&self, parent_id: u64, name: &str) -> u64 {
-        let date = self.shared.clock.date();
         let mut state = self.shared.state();
         let parent = state.store.folder(0, parent_id).map_or(0, |_| parent_id);
-        state.store.add_folder(0, parent, name.to_owned(), date)
+        state.add_folder(0, parent, name.to_owned(), self.when())
     }
 
     /// Adds a file and returns its link; empty if the content cannot be stored.
@@ -204,19 +199,17 @@ impl Control {
     fn add_body(&self, folder_id: u64, name: String, body: Arc<body::Body>) -> String {
         let mut state = self.shared.state();
         let folder = state.store.folder(0, folder_id).map_or(0, |_| folder_id);
-        let id = state.new_file_id();
-        let mut file = File::new(Some(0), folder, name, body);
-        file.date = self.shared.clock.date();
-        let url = file.url(&id);
-        state.store.add_file(id, file);
-        url
+        let file = File::new(Some(0), folder, name, body);
+        let domain = file.domain;
+        let id = state.add_file(file, self.when());
+        file_url(domain, &id)
     }
 
     /// Removes a file of any account; false if there is none.
     pub fn remove_file(&self, url: &str) -> bool {
         let mut state = self.shared.state();
         let id = state.store.find(url);
-        id.is_some_and(|id| state.store.remove_file(&id, None).is_some())
+        id.is_some_and(|id| state.remove_file(&id, self.when()).is_some())
     }
 
     /// Removes a folder with everything in it; false if there is none. The root stays.
@@ -225,6 +218,7 @@ impl Control {
         if id == 0 || state.store.folder(0, id).is_none() {
             return false;
         }
+        let when = self.when();
         let mut pending = vec![id];
         let mut all = Vec::new();
         while let Some(id) = pending.pop() {
@@ -237,20 +231,24 @@ impl Control {
                         (folders, folder.files.clone())
                     });
             for file in files {
-                state.store.remove_file(&file, None);
+                state.remove_file(&file, when);
             }
             pending.extend(folders);
             all.push(id);
         }
         for id in all.into_iter().rev() {
-            state.store.remove_folder(0, id);
+            state.remove_folder(0, id, when);
         }
         true
     }
 
     /// Makes downloads of a file come with a wrong byte. Size and checksum stay as recorded.
     pub fn corrupt_file(&self, url: &str) {
-        self.change(url, |file| file.corrupt = true);
+        let mut state = self.shared.state();
+        let id = state.store.find(url);
+        if let Some(file) = id.and_then(|id| state.store.file_mut(&id)) {
+            file.corrupt = true;
+        }
     }
 
     /// Sets or removes the password of a file.
@@ -277,10 +275,8 @@ impl Control {
 
     fn change(&self, url: &str, change: impl FnOnce(&mut File)) {
         let mut state = self.shared.state();
-        if let Some(id) = state.store.find(url)
-            && let Some(file) = state.store.file_mut(&id)
-        {
-            change(file);
+        if let Some(id) = state.store.find(url) {
+            state.change_file(&id, self.when(), change);
         }
     }
 
@@ -290,23 +286,26 @@ impl Control {
         let mut state = self.shared.state();
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         let share = state.random_text(8, alphabet);
-        let Some(folder) = state.store.folder_mut(0, id) else {
+        if state.store.folder(0, id).is_none() {
             return String::new();
-        };
-        folder.pass = password.map(str::to_owned);
-        state.store.set_share(0, id, Some(share.clone()));
+        }
+        let when = self.when();
+        state.change_folder(0, id, when, |folder| {
+            folder.pass = password.map(str::to_owned);
+        });
+        state.set_share(0, id, Some(share.clone()), when);
         share
     }
 
     /// Shares a folder with a user.
     pub fn share_with(&self, id: u64, email: &str) {
-        if let Some(folder) = self.shared.state().store.folder_mut(0, id) {
-            folder.shares.push(Share {
-                email: email.to_owned(),
-                rw: true,
-                hide_links: false,
-            });
-        }
+        let share = Share {
+            email: email.to_owned(),
+            rw: true,
+            hide_links: false,
+        };
+        let mut state = self.shared.state();
+        state.change_folder(0, id, self.when(), |folder| folder.shares.push(share));
     }
 
     /// How a folder is shared.
@@ -352,13 +351,5 @@ impl Control {
         let mut state = self.shared.state();
         let limits = state.limits.clone();
         state.limiter.lock(&limits, ip, tokio::time::Instant::now());
-    }
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}/{name}")
     }
 }

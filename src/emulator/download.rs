@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use super::behaviour::TokenRefusal;
 use super::body::{Body, Place, open_at};
 use super::fault::FaultKind;
+use super::file::File;
 use super::http::{Answer, Cut, Outcome, cut_after, full, header, page, redirect, streamed};
 use super::server::{Peer, arrive, plain_fault};
 use super::state::Shared;
-use super::store::File;
 
 /// How much is read from disk at once, in bytes.
 const PIECE: usize = 256 * 1024;

@@ -45,6 +45,8 @@ pub enum FaultKind {
     ResetBeforeAnswer,
     /// The request takes effect, then the connection is reset without an answer.
     ResetAfterEffect,
+    /// The request takes effect, and no answer ever comes. Tests stop the caller meanwhile.
+    HangAfterEffect,
     /// Uploads: reset after so many bytes of the request's body, nothing is stored. Everywhere
     /// else: reset after so many bytes of the answer's body.
     ResetAtByte(u64),

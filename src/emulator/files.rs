@@ -1,16 +1,13 @@
 //! The `file` operations that are not listings [API §7 to §13].
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::behaviour::{
-    Batch, DatesOnMove, InfoContentType, MvSameFolder, MvWithRename, RenameSameName, RmMissing,
-    UrlStability,
+    Batch, InfoContentType, InfoPath, MvSameFolder, MvWithRename, RenameSameName, RmMissing,
 };
+use super::file::{Acl, File, FileId, content_type};
 use super::json::Json;
 use super::refusal::Refusal;
-use super::store::{Acl, FileId};
 use super::v1::Call;
 
 /// The largest file that is scanned on demand, in bytes [API §8].
@@ -20,9 +17,6 @@ pub(super) fn info(call: &mut Call<'_>) -> Result<Json, Refusal> {
     let id = call.readable_file()?;
     let store = &call.state.store;
     let file = store.file(&id).ok_or_else(Refusal::not_found)?;
-    let path = file
-        .account
-        .map_or_else(String::new, |account| store.path(account, file.folder));
     let kind = match call.state.behaviour.info_content_type {
         InfoContentType::Underscore => "content_type",
         InfoContentType::Hyphen => "content-type",
@@ -47,7 +41,6 @@ pub(super) fn info(call: &mut Call<'_>) -> Result<Json, Refusal> {
         ("size", file.size.into()),
         ("date", call.clock.local(file.date).into()),
         ("folder_id", file.folder.into()),
-        ("path", path.into()),
         ("checksum", (*file.whirlpool).into()),
         (kind, file.content_type.into()),
         ("description", file.description.as_str().into()),
@@ -57,10 +50,28 @@ pub(super) fn info(call: &mut Call<'_>) -> Result<Json, Refusal> {
         ("cdn", file.cdn.into()),
         ("acl", acl),
     ]);
+    let answer = match path(call, file) {
+        Some(path) => answer.with("path", path),
+        None => answer,
+    };
     if call.state.behaviour.info_status {
         return Ok(answer.with("status", "OK"));
     }
     Ok(answer)
+}
+
+/// Where a file is, as `file/info` tells it [API §7].
+fn path(call: &Call<'_>, file: &File) -> Option<String> {
+    let folders = file.account.map_or_else(String::new, |account| {
+        call.state.store.path(account, file.folder)
+    });
+    match call.state.behaviour.info_path {
+        InfoPath::Folders => Some(folders),
+        InfoPath::Slash => Some(format!("/{folders}")),
+        InfoPath::WithName if folders.is_empty() => Some(file.name.clone()),
+        InfoPath::WithName => Some(format!("{folders}/{}", file.name)),
+        InfoPath::Absent => None,
+    }
 }
 
 pub(super) fn scan(call: &mut Call<'_>) -> Result<Json, Refusal> {
@@ -91,19 +102,27 @@ pub(super) fn rm(call: &mut Call<'_>) -> Result<Json, Refusal> {
         .iter()
         .filter_map(|(url, code)| Some((removable(call, url, code)?, url.clone())))
         .collect();
+    let missing = call.state.behaviour.rm_missing;
+    let text = match missing {
+        RmMissing::KoNothingRemoved => "No file has been removed #312",
+        RmMissing::KoOtherText => "Nothing to delete",
+        _ => "Resource not found #469",
+    };
     if found.is_empty() {
-        return match call.state.behaviour.rm_missing {
+        return match missing {
             RmMissing::RemovedZero => Ok(removed(Vec::new())),
-            RmMissing::Ko => Err(Refusal::ko("Resource not found #469")),
             RmMissing::NotFound => Err(Refusal::not_found()),
+            _ => Err(Refusal::ko(text)),
         };
     }
-    check_batch(call, wanted.len(), found.len())?;
-    let until = call.now + call.state.behaviour.index_delay;
+    if found.len() < wanted.len() && call.state.behaviour.batch == Batch::AllOrNothing {
+        return Err(Refusal::ko(text));
+    }
+    let when = call.when();
     let mut urls = Vec::new();
     for (id, url) in found.into_iter().take(call.items) {
         // A link may be named twice; it is removed once.
-        if call.state.store.remove_file(&id, Some(until)).is_some() {
+        if call.state.remove_file(&id, when).is_some() {
             urls.push(url.into());
         }
     }
@@ -121,7 +140,7 @@ fn removed(urls: Vec<Json>) -> Json {
 /// Own files, and guests' files with their code.
 fn removable(call: &Call<'_>, url: &str, code: &str) -> Option<FileId> {
     call.own_file(url).or_else(|| {
-        let id = call.state.store.find(url)?;
+        let id = call.find(url)?;
         let file = call.state.store.file(&id)?;
         (file.account.is_none() && !code.is_empty() && file.code == code).then_some(id)
     })
@@ -183,16 +202,13 @@ pub(super) fn mv(call: &mut Call<'_>) -> Result<Json, Refusal> {
         MvWithRename::KeepsName => rename = None,
         _ => {}
     }
+    let when = call.when();
     let mut done = Vec::new();
     for id in elsewhere.into_iter().take(call.items) {
-        if let Some(mut file) = call.state.store.remove_file(&id, None) {
-            file.folder = folder;
-            if let Some(name) = &rename {
-                file.content_type = super::store::content_type(name);
-                file.name.clone_from(name);
-            }
-            done.push(put_back(call, id, file));
-        }
+        let carried = call
+            .state
+            .carry_file(id, Some(folder), rename.as_deref(), when);
+        done.extend(carried);
     }
     Ok(moved(call, &done, rename))
 }
@@ -222,20 +238,6 @@ fn told(call: &Call<'_>, urls: Vec<Json>) -> Json {
 fn url(call: &Call<'_>, id: &FileId) -> String {
     let file = call.state.store.file(id);
     file.map_or_else(String::new, |file| file.url(id))
-}
-
-/// Stores a changed file again, under its link or a new one [API J13], with its date or a new one
-/// [API J8].
-fn put_back(call: &mut Call<'_>, id: FileId, mut file: super::store::File) -> FileId {
-    if call.state.behaviour.dates_on_move == DatesOnMove::AlwaysNew {
-        file.date = call.clock.date();
-    }
-    let id = match call.state.behaviour.url_stability {
-        UrlStability::Stable => id,
-        UrlStability::Changes => call.state.new_file_id(),
-    };
-    call.state.store.add_file(Arc::clone(&id), file);
-    id
 }
 
 /// A new name, which may be given only with a single link.
@@ -268,14 +270,15 @@ pub(super) fn rename(call: &mut Call<'_>) -> Result<Json, Refusal> {
         return Err(Refusal::ko("No file has been renamed #312"));
     }
     check_batch(call, wanted.len(), usable.len())?;
+    let when = call.when();
     let mut renamed: Vec<Json> = Vec::new();
     for (id, name) in usable.into_iter().take(call.items) {
-        let Some(mut file) = call.state.store.remove_file(&id, None) else {
+        let Some(old) = call.state.store.file(&id).map(|file| file.name.clone()) else {
             continue;
         };
-        file.content_type = super::store::content_type(&name);
-        let old = std::mem::replace(&mut file.name, name.clone());
-        let id = put_back(call, id, file);
+        let Some(id) = call.state.carry_file(id, None, Some(&name), when) else {
+            continue;
+        };
         renamed.push(Json::object([
             ("url", url(call, &id).into()),
             ("old_filename", old.into()),
@@ -299,7 +302,7 @@ pub(super) fn cp(call: &mut Call<'_>) -> Result<Json, Refusal> {
     let mut usable: Vec<(FileId, String)> = Vec::new();
     let mut last = None;
     for url in urls.iter() {
-        let found = call.state.store.find(url).and_then(|id| {
+        let found = call.find(url).and_then(|id| {
             let file = call.state.store.file(&id)?;
             Some((call.check_readable(file), id))
         });
@@ -313,9 +316,10 @@ pub(super) fn cp(call: &mut Call<'_>) -> Result<Json, Refusal> {
         return Err(refusal);
     }
     check_batch(call, urls.len(), usable.len())?;
+    let when = call.when();
     let mut copied: Vec<Json> = Vec::new();
     for (id, from) in usable.into_iter().take(call.items) {
-        let Some(mut copy) = call.state.store.file(&id).cloned() else {
+        let Some(size) = call.state.store.file(&id).map(|file| file.size) else {
             continue;
         };
         let room = call
@@ -324,26 +328,17 @@ pub(super) fn cp(call: &mut Call<'_>) -> Result<Json, Refusal> {
             .accounts
             .get(account)
             .is_some_and(|account| {
-                account.used.saturating_add(copy.size) <= account.options.quota_bytes
+                account.used.saturating_add(size) <= account.options.quota_bytes
             });
         if !room {
             return Err(Refusal::ko("Quota exceeded"));
         }
-        copy.account = Some(account);
-        copy.folder = folder;
-        copy.visible = call.now + call.state.behaviour.index_delay;
-        copy.pass = None;
-        copy.acl = Acl::default();
-        copy.domain = 0;
-        if call.state.behaviour.dates_on_move != DatesOnMove::AlwaysKept {
-            copy.date = call.clock.date();
-        }
-        if let Some(name) = &rename {
-            copy.content_type = super::store::content_type(name);
-            copy.name.clone_from(name);
-        }
-        let id = call.state.new_file_id();
-        call.state.store.add_file(Arc::clone(&id), copy);
+        let copy = call
+            .state
+            .copy_file(&id, account, folder, rename.as_deref(), when);
+        let Some(id) = copy else {
+            continue;
+        };
         copied.push(Json::object([
             ("from_url", from.into()),
             ("to_url", url(call, &id).into()),
@@ -376,9 +371,10 @@ pub(super) fn chattr(call: &mut Call<'_>) -> Result<Json, Refusal> {
     let acl = call.member("acl").map(read_acl);
     let files: Vec<FileId> = urls.iter().filter_map(|url| call.own_file(url)).collect();
     check_batch(call, urls.len(), files.len())?;
+    let when = call.when();
     let mut updated: Vec<Json> = Vec::new();
     for id in files.into_iter().take(call.items) {
-        let Some(file) = call.state.store.file_mut(&id) else {
+        let Some(mut file) = call.state.store.file(&id).cloned() else {
             continue;
         };
         let mut changed = false;
@@ -398,7 +394,13 @@ pub(super) fn chattr(call: &mut Call<'_>) -> Result<Json, Refusal> {
         changed |= inline.is_some_and(|value| set(&mut file.inline, value));
         changed |= cdn.is_some_and(|value| set(&mut file.cdn, value));
         if changed {
-            file.content_type = super::store::content_type(&file.name);
+            file.content_type = content_type(&file.name);
+            call.state.change_file(&id, when, |place| {
+                *place = File {
+                    visible: place.visible,
+                    ..file
+                }
+            });
             updated.push(url(call, &id).into());
         }
     }

@@ -22,10 +22,8 @@ pub(super) fn mkdir(call: &mut Call<'_>) -> Result<Json, Refusal> {
         (Some(_), MkdirExisting::Refuse) => return Err(exists()),
         (Some(id), MkdirExisting::ReturnExisting) => id,
         (None, _) | (Some(_), MkdirExisting::Duplicate) => {
-            let date = call.clock.date();
-            call.state
-                .store
-                .add_folder(account, parent, name.clone(), date)
+            let when = call.when();
+            call.state.add_folder(account, parent, name.clone(), when)
         }
     };
     Ok(Json::object([
@@ -52,7 +50,8 @@ pub(super) fn rm(call: &mut Call<'_>) -> Result<Json, Refusal> {
     if !call.state.store.is_empty(account, id, call.now) {
         return Err(Refusal::ko("Folder not empty"));
     }
-    call.state.store.remove_folder(account, id);
+    let when = call.when();
+    call.state.remove_folder(account, id, when);
     Ok(Json::object([("status", "OK".into())]))
 }
 
@@ -90,10 +89,11 @@ pub(super) fn mv(call: &mut Call<'_>) -> Result<Json, Refusal> {
     if taken && call.state.behaviour.mkdir_existing != MkdirExisting::Duplicate {
         return Err(exists());
     }
-    call.state.store.move_folder(account, id, parent);
-    if let Some(folder) = call.state.store.folder_mut(account, id) {
+    let when = call.when();
+    call.state.change_folder(account, id, when, |folder| {
+        folder.parent = parent;
         folder.name.clone_from(&new_name);
-    }
+    });
     Ok(Json::object([
         ("status", "OK".into()),
         ("message", "Folder moved".into()),
@@ -125,34 +125,35 @@ pub(super) fn share(call: &mut Call<'_>) -> Result<Json, Refusal> {
         .store
         .folder(account, id)
         .and_then(|folder| folder.share.clone());
+    let when = call.when();
     match switch {
         Some(true) if known.is_none() => {
             let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
             let new = call.state.random_text(8, alphabet);
-            call.state.store.set_share(account, id, Some(new));
+            call.state.set_share(account, id, Some(new), when);
         }
-        Some(false) => call.state.store.set_share(account, id, None),
+        Some(false) => call.state.set_share(account, id, None, when),
         _ => {}
     }
-    let mut answer = Json::object([("status", "OK".into())]);
-    let foreign = call.state.behaviour.foreign_share;
-    if let Some(folder) = call.state.store.folder_mut(account, id) {
+    call.state.change_folder(account, id, when, |folder| {
         if let Some(pass) = pass {
             folder.pass = Some(pass).filter(|pass| !pass.is_empty());
         }
         if let Some(shares) = shares {
             folder.shares = shares;
         }
-        if let Some(share) = &folder.share {
-            let url = if foreign {
-                format!("https://1fichier.com.example/dir/{share}")
-            } else {
-                share_url(share)
-            };
-            answer = answer.with("url", url);
-        }
-    }
-    Ok(answer)
+    });
+    let answer = Json::object([("status", "OK".into())]);
+    let folder = call.state.store.folder(account, id);
+    let Some(share) = folder.and_then(|folder| folder.share.as_deref()) else {
+        return Ok(answer);
+    };
+    let url = if call.state.behaviour.foreign_share {
+        format!("https://1fichier.com.example/dir/{share}")
+    } else {
+        share_url(share)
+    };
+    Ok(answer.with("url", url))
 }
 
 fn read_share(value: &Value) -> Option<Share> {

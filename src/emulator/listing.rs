@@ -2,10 +2,10 @@
 
 use super::behaviour::{DateWindow, EmptyArrays, UnknownFolder};
 use super::clock::{Clock, is_date};
+use super::file::{Acl, File, FileId};
 use super::json::Json;
 use super::limits::Listing;
 use super::refusal::Refusal;
-use super::store::{Acl, File, FileId};
 use super::v1::Call;
 
 /// Files of a folder, or of the whole account.
@@ -16,17 +16,24 @@ pub(super) fn file_ls(call: &mut Call<'_>) -> Result<Json, Refusal> {
     let window = Window::of(call)?;
     let items = if all {
         admit(call, Listing::Account)?;
-        let folders = call.state.store.folder_ids(account);
+        let folders: Vec<u64> = call
+            .state
+            .store
+            .listed_folder_ids(account)
+            .into_iter()
+            .collect();
         let cap = call.state.behaviour.account_listing_cap;
         items(call, &folders, &window, cap, true)
     } else {
         let folder = call.folder_id("folder_id")?;
         admit(call, Listing::Files(folder))?;
+        let mut folders = vec![folder];
         if call.state.store.folder(account, folder).is_none() {
             unknown(call)?;
+            folders.clear();
         }
         let cap = call.state.behaviour.listing_cap;
-        items(call, &[folder], &window, cap, false)
+        items(call, &folders, &window, cap, false)
     };
     let answer = Json::object([("status", "OK".into()), ("count", items.len().into())]);
     Ok(with_list(call, answer, "items", items))
@@ -48,7 +55,7 @@ pub(super) fn folder_ls(call: &mut Call<'_>) -> Result<Json, Refusal> {
     )?;
     let now = call.now;
     let store = &call.state.store;
-    let Some(folder) = store.folder(account, id) else {
+    let Some(folder) = store.shown_folder(account, id, now) else {
         unknown(call)?;
         let answer = Json::object([
             ("status", "OK".into()),
@@ -61,13 +68,12 @@ pub(super) fn folder_ls(call: &mut Call<'_>) -> Result<Json, Refusal> {
     };
     let files = store.listed(account, id, now);
     let size: u64 = files.iter().map(|(_, file)| file.size).sum();
-    let sub_folders = folder
-        .folders
-        .iter()
-        .filter_map(|id| Some((id, store.folder(account, *id)?)))
+    let sub_folders = store
+        .listed_folders(account, id, now)
+        .into_iter()
         .map(|(id, folder)| {
             Json::object([
-                ("id", (*id).into()),
+                ("id", id.into()),
                 ("name", folder.name.as_str().into()),
                 ("create_date", call.clock.local(folder.created).into()),
                 ("pass", folder.pass.is_some().into()),

@@ -22,6 +22,7 @@ mod account;
 mod behaviour;
 mod body;
 mod calls;
+mod changes;
 mod clock;
 mod command;
 mod control;
@@ -29,6 +30,7 @@ mod control_http;
 mod download;
 mod end;
 mod fault;
+mod file;
 mod files;
 mod folders;
 #[cfg(fuzzing)]
@@ -40,7 +42,9 @@ mod listing;
 mod misc;
 mod multipart;
 mod names;
+mod others;
 mod parts;
+mod past;
 mod refusal;
 mod seconds;
 mod server;
@@ -65,15 +69,15 @@ use tokio_util::sync::CancellationToken;
 pub use account::{AccountOptions, DEMO_API_KEY, Offer};
 pub use behaviour::{
     Batch, Behaviour, DateWindow, DatesOnMove, EmptyArrays, ForbiddenChars, InfoContentType,
-    LinkOrder, MkdirExisting, MvRename, MvSameFolder, MvWithRename, RenameSameName, RmMissing,
-    TokenRefusal, UnknownFolder, UnknownParent, UrlStability,
+    InfoPath, LinkOrder, ListingLag, MkdirExisting, MvRename, MvSameFolder, MvWithRename,
+    RenameSameName, RmMissing, TokenRefusal, UnknownFolder, UnknownParent, UrlStability,
 };
 pub use calls::{Calls, Request};
 pub use command::{EmulatorArgs, LimitsChoice, run};
 pub use control::{Control, FolderShare, Node, NodeKind};
 pub use fault::{Fault, FaultKind};
+pub use file::Acl;
 pub use limits::Limits;
-pub use store::Acl;
 
 /// What to start.
 #[derive(Debug, Clone)]

@@ -10,10 +10,12 @@ use tokio::time::Instant;
 use super::behaviour::Behaviour;
 use super::body::Bodies;
 use super::calls::{Calls, Log};
+use super::changes::When;
 use super::clock::Clock;
 use super::fault::Faults;
+use super::file::{Acl, File, FileId};
 use super::limits::{Limiter, Limits};
-use super::store::{File, FileId, Store};
+use super::store::Store;
 
 /// Everything behind the listener.
 #[derive(Debug)]
@@ -34,6 +36,15 @@ impl Shared {
     /// The state. A panic elsewhere does not make it unusable: changes are small and complete.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Now, for what listings see later.
+    pub(super) fn when(&self) -> When {
+        When {
+            now: Instant::now(),
+            date: self.clock.date(),
+            lags: true,
+        }
     }
 }
 
@@ -130,7 +141,7 @@ impl State {
     /// the service exempts him is unknown.
     pub(super) fn may_read(&self, file: &File, account: Option<usize>, ip: IpAddr) -> bool {
         let acl = &file.acl;
-        if *acl == super::store::Acl::default() {
+        if *acl == Acl::default() {
             return true;
         }
         let options = account

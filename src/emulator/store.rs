@@ -1,30 +1,13 @@
 //! Folders and files of all accounts, in memory. No rule of the API is here, only what there is.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::account::AccountOptions;
-use super::body::Body;
-
-/// What follows `/?` in a link.
-pub(super) type FileId = Arc<str>;
-
-/// Domains by their number [API §4.2].
-pub(super) const DOMAINS: [&str; 11] = [
-    "1fichier.com",
-    "alterupload.com",
-    "cjoint.net",
-    "desfichiers.com",
-    "dfichiers.com",
-    "megadl.fr",
-    "mesfichiers.org",
-    "piecejointe.net",
-    "pjointe.com",
-    "tenvoi.com",
-    "dl4free.com",
-];
+use super::file::{DOMAINS, File, FileId};
+use super::past::Past;
 
 /// Ids of folders begin here [API K9].
 const FIRST_FOLDER: u64 = 4_000_000;
@@ -38,7 +21,7 @@ pub(super) struct Account {
     pub(super) incoming: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Folder {
     pub(super) parent: u64,
     pub(super) name: String,
@@ -52,8 +35,8 @@ pub(super) struct Folder {
     pub(super) folders: BTreeSet<u64>,
     /// Ordered by id, and ids are random: an arbitrary order [API J6].
     pub(super) files: BTreeSet<FileId>,
-    /// Removed files that listings still show.
-    ghosts: Vec<Ghost>,
+    /// When listings begin to show it as it is.
+    pub(super) visible: Instant,
 }
 
 /// A user a folder is shared with [API §16].
@@ -65,85 +48,6 @@ pub(super) struct Share {
 }
 
 #[derive(Debug)]
-struct Ghost {
-    id: FileId,
-    file: File,
-    until: Instant,
-}
-
-/// Who may download a file [API §7]. An empty one restricts nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Acl {
-    /// Addresses in CIDR notation; only whole addresses are matched here.
-    pub ip: Vec<String>,
-    /// Countries; loopback has none, so that any entry keeps everyone out.
-    pub country: Vec<String>,
-    /// Accounts.
-    pub email: Vec<String>,
-    /// Paying customers only.
-    pub premium: bool,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct File {
-    /// `None` for the upload of a guest.
-    pub(super) account: Option<usize>,
-    pub(super) folder: u64,
-    pub(super) name: String,
-    pub(super) size: u64,
-    pub(super) whirlpool: Arc<str>,
-    /// `None` only for what a listing shows of a removed file.
-    pub(super) body: Option<Arc<Body>>,
-    /// Seconds since 1970.
-    pub(super) date: i64,
-    pub(super) domain: usize,
-    pub(super) content_type: &'static str,
-    pub(super) pass: Option<String>,
-    pub(super) acl: Acl,
-    pub(super) cdn: bool,
-    pub(super) no_ssl: bool,
-    pub(super) inline: bool,
-    pub(super) description: String,
-    /// When listings begin to show it.
-    pub(super) visible: Instant,
-    /// The removal code of guests' files.
-    pub(super) code: String,
-    /// One byte of downloads is wrong.
-    pub(super) corrupt: bool,
-}
-
-impl File {
-    pub(super) fn new(account: Option<usize>, folder: u64, name: String, body: Arc<Body>) -> File {
-        File {
-            account,
-            folder,
-            content_type: content_type(&name),
-            name,
-            size: body.size,
-            whirlpool: Arc::clone(&body.whirlpool),
-            body: Some(body),
-            date: 0,
-            domain: 0,
-            pass: None,
-            acl: Acl::default(),
-            cdn: false,
-            no_ssl: false,
-            inline: false,
-            description: String::new(),
-            visible: Instant::now(),
-            code: String::new(),
-            corrupt: false,
-        }
-    }
-
-    /// The link of a file with this id.
-    pub(super) fn url(&self, id: &str) -> String {
-        let domain = DOMAINS.get(self.domain).copied().unwrap_or("1fichier.com");
-        format!("https://{domain}/?{id}")
-    }
-}
-
-#[derive(Debug)]
 pub(super) struct Store {
     pub(super) accounts: Vec<Account>,
     /// By account and id; the root of each account has the id 0 [API C].
@@ -151,6 +55,10 @@ pub(super) struct Store {
     files: HashMap<FileId, File>,
     shares: HashMap<String, (usize, u64)>,
     next_folder: u64,
+    past_files: Past<FileId, File>,
+    past_folders: Past<u64, Folder>,
+    /// Folders that listings of another folder show although they are not in it, by that folder.
+    false_entries: HashMap<(usize, u64), BTreeSet<u64>>,
 }
 
 impl Store {
@@ -172,6 +80,9 @@ impl Store {
             files: HashMap::new(),
             shares: HashMap::new(),
             next_folder: FIRST_FOLDER,
+            past_files: Past::default(),
+            past_folders: Past::default(),
+            false_entries: HashMap::new(),
         }
     }
 
@@ -204,18 +115,20 @@ impl Store {
         })
     }
 
-    /// Makes a folder in a parent that exists.
+    /// Makes a folder in a parent that exists. Listings show it from `visible` on.
     pub(super) fn add_folder(
         &mut self,
         account: usize,
         parent: u64,
         name: String,
         date: i64,
+        visible: Instant,
     ) -> u64 {
         let id = self.next_folder;
         self.next_folder += 1;
-        self.folders
-            .insert((account, id), Folder::new(parent, name, date));
+        let mut folder = Folder::new(parent, name, date);
+        folder.visible = visible;
+        self.folders.insert((account, id), folder);
         if let Some(parent) = self.folder_mut(account, parent) {
             parent.folders.insert(id);
         }
@@ -223,8 +136,9 @@ impl Store {
     }
 
     /// Removes a folder, whatever is in it stays behind unreachable; callers see to it that it is
-    /// empty.
-    pub(super) fn remove_folder(&mut self, account: usize, id: u64) {
+    /// empty. Listings of its parent show it until `shows`.
+    pub(super) fn remove_folder(&mut self, account: usize, id: u64, shows: Instant) {
+        self.keep_folder(account, id, shows);
         if let Some(folder) = self.folders.remove(&(account, id)) {
             if let Some(parent) = self.folder_mut(account, folder.parent) {
                 parent.folders.remove(&id);
@@ -235,16 +149,43 @@ impl Store {
         }
     }
 
-    pub(super) fn move_folder(&mut self, account: usize, id: u64, parent: u64) {
+    /// Changes a folder: its name, its parent, its password, its users. Listings show it as it
+    /// was until `shows`.
+    pub(super) fn change_folder(
+        &mut self,
+        account: usize,
+        id: u64,
+        shows: Instant,
+        change: impl FnOnce(&mut Folder),
+    ) {
+        self.keep_folder(account, id, shows);
         let Some(folder) = self.folder_mut(account, id) else {
             return;
         };
-        let old = std::mem::replace(&mut folder.parent, parent);
-        if let Some(old) = self.folder_mut(account, old) {
-            old.folders.remove(&id);
+        let old = folder.parent;
+        change(folder);
+        folder.visible = shows;
+        let new = folder.parent;
+        if new != old {
+            if let Some(old) = self.folder_mut(account, old) {
+                old.folders.remove(&id);
+            }
+            if let Some(new) = self.folder_mut(account, new) {
+                new.folders.insert(id);
+            }
         }
-        if let Some(new) = self.folder_mut(account, parent) {
-            new.folders.insert(id);
+    }
+
+    /// Remembers what listings show of a folder until its change shows.
+    fn keep_folder(&mut self, account: usize, id: u64, shows: Instant) {
+        if let Some(folder) = self.folders.get(&(account, id)) {
+            let place = (account, folder.parent);
+            self.past_folders
+                .change(&id, place, folder.visible, shows, || Folder {
+                    folders: BTreeSet::new(),
+                    files: BTreeSet::new(),
+                    ..folder.clone()
+                });
         }
     }
 
@@ -274,6 +215,7 @@ impl Store {
         self.files.get(id)
     }
 
+    /// A file, to change what listings do not tell.
     pub(super) fn file_mut(&mut self, id: &str) -> Option<&mut File> {
         self.files.get_mut(id)
     }
@@ -290,6 +232,12 @@ impl Store {
         (DOMAINS.get(file.domain) == Some(&domain)).then(|| Arc::clone(id))
     }
 
+    /// The same if calls know the link already.
+    pub(super) fn find_known(&self, url: &str, now: Instant) -> Option<FileId> {
+        self.find(url)
+            .filter(|id| self.file(id).is_some_and(|file| file.known <= now))
+    }
+
     pub(super) fn add_file(&mut self, id: FileId, file: File) {
         if let Some(account) = file.account {
             if let Some(entry) = self.accounts.get_mut(account) {
@@ -302,8 +250,8 @@ impl Store {
         self.files.insert(id, file);
     }
 
-    /// Removes a file. Listings show it until `until`, without its content.
-    pub(super) fn remove_file(&mut self, id: &str, until: Option<Instant>) -> Option<File> {
+    /// Removes a file. Listings show it, without its content, until `shows`.
+    pub(super) fn remove_file(&mut self, id: &str, shows: Instant) -> Option<File> {
         let (id, file) = self.files.remove_entry(id)?;
         if let Some(account) = file.account {
             if let Some(entry) = self.accounts.get_mut(account) {
@@ -311,41 +259,98 @@ impl Store {
             }
             if let Some(folder) = self.folder_mut(account, file.folder) {
                 folder.files.remove(&id);
-                if let Some(until) = until {
-                    let mut file = file.clone();
-                    file.body = None;
-                    folder.ghosts.push(Ghost { id, file, until });
-                }
             }
+            let place = (account, file.folder);
+            self.past_files
+                .change(&id, place, file.visible, shows, || File {
+                    body: None,
+                    ..file.clone()
+                });
         }
         Some(file)
     }
 
-    /// What a listing of a folder shows now.
+    /// The files that a listing of a folder shows now.
     pub(super) fn listed(&self, account: usize, id: u64, now: Instant) -> Vec<(&FileId, &File)> {
-        let Some(folder) = self.folder(account, id) else {
-            return Vec::new();
-        };
-        let ghosts = folder
-            .ghosts
-            .iter()
-            .filter(|ghost| ghost.until > now)
-            .map(|ghost| (&ghost.id, &ghost.file));
-        folder
-            .files
-            .iter()
+        let files = self
+            .folder(account, id)
+            .map(|folder| &folder.files)
+            .into_iter()
+            .flatten();
+        files
             .filter_map(|id| self.files.get_key_value(id))
             .filter(|(_, file)| file.visible <= now)
-            .chain(ghosts)
+            .chain(self.past_files.shown((account, id), now))
             .collect()
     }
 
-    /// Whether a folder has nothing in it that exists or is still shown.
-    pub(super) fn is_empty(&mut self, account: usize, id: u64, now: Instant) -> bool {
-        self.folder_mut(account, id).is_none_or(|folder| {
-            folder.ghosts.retain(|ghost| ghost.until > now);
-            folder.files.is_empty() && folder.folders.is_empty() && folder.ghosts.is_empty()
-        })
+    /// The folders that a listing of a folder shows now.
+    pub(super) fn listed_folders(
+        &self,
+        account: usize,
+        id: u64,
+        now: Instant,
+    ) -> BTreeMap<u64, &Folder> {
+        let present = |id: &u64| Some((*id, self.folder(account, *id)?));
+        let folders = self
+            .folder(account, id)
+            .map(|folder| &folder.folders)
+            .into_iter()
+            .flatten();
+        let false_entries = self.false_entries.get(&(account, id)).into_iter().flatten();
+        let past = self.past_folders.shown((account, id), now);
+        false_entries
+            .filter_map(present)
+            .chain(
+                folders
+                    .filter_map(present)
+                    .filter(|(_, folder)| folder.visible <= now),
+            )
+            .chain(past.map(|(id, folder)| (*id, folder)))
+            .collect()
+    }
+
+    /// A folder as listings show it now. A new one that its parent does not show yet can be
+    /// listed, too.
+    pub(super) fn shown_folder(&self, account: usize, id: u64, now: Instant) -> Option<&Folder> {
+        let folder = self.folder(account, id)?;
+        if folder.visible <= now {
+            return Some(folder);
+        }
+        self.past_folders.of(&id, now).or(Some(folder))
+    }
+
+    /// The folders whose listings show something, in the order of their ids, the root first. A
+    /// folder that was removed with all its files may be among them.
+    pub(super) fn listed_folder_ids(&self, account: usize) -> BTreeSet<u64> {
+        let past = self.past_files.places();
+        self.folders
+            .keys()
+            .copied()
+            .chain(past)
+            .filter(|(owner, _)| *owner == account)
+            .map(|(_, id)| id)
+            .collect()
+    }
+
+    /// Whether a folder has nothing in it that exists or that listings show.
+    pub(super) fn is_empty(&self, account: usize, id: u64, now: Instant) -> bool {
+        let place = (account, id);
+        self.folder(account, id)
+            .is_none_or(|folder| folder.files.is_empty() && folder.folders.is_empty())
+            && !self.past_files.remains(place, now)
+            && !self.past_folders.remains(place, now)
+    }
+
+    /// Makes listings of a folder show another one that is not in it: itself, or one above it.
+    pub(super) fn add_false_entry(&mut self, account: usize, shown_in: u64, folder: u64) {
+        let entries = self.false_entries.entry((account, shown_in)).or_default();
+        entries.insert(folder);
+    }
+
+    /// Takes all false entries back.
+    pub(super) fn clear_false_entries(&mut self) {
+        self.false_entries.clear();
     }
 
     /// The folders of an account in the order of their ids, the root first.
@@ -364,18 +369,24 @@ impl Store {
         self.shares.get(share).copied()
     }
 
-    /// Gives a folder a public link, or takes it away.
-    pub(super) fn set_share(&mut self, account: usize, id: u64, share: Option<String>) {
-        let Some(folder) = self.folders.get_mut(&(account, id)) else {
+    /// Gives a folder a public link, or takes it away. Listings show it as it was until `shows`.
+    pub(super) fn set_share(
+        &mut self,
+        account: usize,
+        id: u64,
+        share: Option<String>,
+        shows: Instant,
+    ) {
+        let Some(folder) = self.folder(account, id) else {
             return;
         };
-        if let Some(old) = folder.share.take() {
+        if let Some(old) = folder.share.clone() {
             self.shares.remove(&old);
         }
-        if let Some(share) = share {
+        if let Some(share) = &share {
             self.shares.insert(share.clone(), (account, id));
-            folder.share = Some(share);
         }
+        self.change_folder(account, id, shows, |folder| folder.share = share);
     }
 }
 
@@ -390,37 +401,7 @@ impl Folder {
             shares: Vec::new(),
             folders: BTreeSet::new(),
             files: BTreeSet::new(),
-            ghosts: Vec::new(),
+            visible: Instant::now(),
         }
-    }
-}
-
-/// The type the service derives from a name: the sender's is not kept [API §4.3].
-pub(super) fn content_type(name: &str) -> &'static str {
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    match extension.to_ascii_lowercase().as_str() {
-        "txt" | "log" | "md" => "text/plain",
-        "html" | "htm" => "text/html",
-        "css" => "text/css",
-        "csv" => "text/csv",
-        "js" => "application/javascript",
-        "json" => "application/json",
-        "xml" => "application/xml",
-        "pdf" => "application/pdf",
-        "zip" => "application/zip",
-        "gz" | "tgz" => "application/gzip",
-        "tar" => "application/x-tar",
-        "7z" => "application/x-7z-compressed",
-        "jpg" | "jpeg" => "image/jpeg",
-        "png" => "image/png",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "svg" => "image/svg+xml",
-        "mp3" => "audio/mpeg",
-        "flac" => "audio/flac",
-        "mp4" => "video/mp4",
-        "mkv" => "video/x-matroska",
-        "avi" => "video/x-msvideo",
-        _ => "application/octet-stream",
     }
 }

@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use super::body;
 use super::end;
 use super::fault::FaultKind;
+use super::file::{DOMAINS, File, file_url};
 use super::http::{Abort, Answer, Outcome, header, node_refusal, page, parameters, redirect};
 use super::multipart::boundary;
 use super::names;
 use super::parts::{Failed, NO_FILE, Reader};
 use super::server::{Peer, arrive, plain_fault};
 use super::state::{Emission, Link, Shared, State};
-use super::store::{DOMAINS, File};
 use super::v1::authenticate;
 
 /// The most bytes in one upload [API §4.1].
@@ -89,7 +89,11 @@ pub(super) async fn handle(
     let received = upload
         .receive(shared, peer, &boundary, request.into_body())
         .await?;
-    upload.finish(shared, peer, received)
+    let outcome = upload.finish(shared, peer, received);
+    if upload.fault == Some(FaultKind::HangAfterEffect) {
+        std::future::pending::<()>().await;
+    }
+    outcome
 }
 
 async fn drain(mut body: Incoming) -> Result<(), Abort> {
@@ -239,7 +243,7 @@ impl Upload {
         if let Some(upload) = state.uploads.get_mut(&self.id) {
             upload.used = true;
         }
-        let visible = Instant::now() + state.behaviour.index_delay;
+        let when = shared.when();
         let domain = received
             .fields
             .get("domain")
@@ -255,26 +259,26 @@ impl Upload {
             let waits = &state.behaviour.wait_pages_by_extension;
             let wait = waits.get(&extension.to_ascii_lowercase()).copied();
             wait_pages = wait_pages.max(wait.unwrap_or(0));
-            let id = state.new_file_id();
             let mut file = File::new(place.account, place.folder, name, body);
-            file.date = shared.clock.date();
-            file.visible = visible;
             file.domain = domain;
             file.pass = pass.cloned();
-            let mut remove = String::new();
             if place.account.is_none() {
                 file.code = state.random_text(5, b"abcdefghijklmnopqrstuvwxyz0123456789");
-                remove = format!("https://1fichier.com/remove/{id}/{}", file.code);
             }
-            links.push(Link {
-                url: file.url(&id),
-                remove,
+            let mut link = Link {
+                url: String::new(),
+                remove: file.code.clone(),
                 filename: file.name.clone(),
                 size: file.size,
                 whirlpool: Arc::clone(&file.whirlpool),
                 domain,
-            });
-            state.store.add_file(id, file);
+            };
+            let id = state.add_file(file, when);
+            link.url = file_url(domain, &id);
+            if place.account.is_none() {
+                link.remove = format!("https://1fichier.com/remove/{id}/{}", link.remove);
+            }
+            links.push(link);
         }
         let xid = if state.behaviour.xid_differs {
             state.new_upload_id()
@@ -402,10 +406,7 @@ fn incoming_folder(shared: &Shared, state: &mut State, owner: usize) -> u64 {
     if let Some(id) = known.filter(|id| state.store.folder(owner, *id).is_some()) {
         return id;
     }
-    let date = shared.clock.date();
-    let id = state
-        .store
-        .add_folder(owner, 0, "incoming".to_owned(), date);
+    let id = state.add_folder(owner, 0, "incoming".to_owned(), shared.when());
     if let Some(account) = state.store.accounts.get_mut(owner) {
         account.incoming = Some(id);
     }

@@ -13,15 +13,16 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::account::is_key;
+use super::changes::When;
 use super::clock::Clock;
 use super::fault::FaultKind;
+use super::file::{File, FileId};
 use super::http::{Answer, Cut, Outcome, cut_after, header, json, streamed};
 use super::json::{Json, Style};
 use super::names;
 use super::refusal::Refusal;
 use super::server::{Peer, bearer, describe, plain_fault, read_body};
 use super::state::{Hosts, Shared, State};
-use super::store::{File, FileId};
 use super::{files, folders, listing, misc};
 
 /// The largest request body that is read. A limit of the emulator.
@@ -67,6 +68,7 @@ pub(super) async fn handle(
     let (status, text) = perform(shared, peer, endpoint, &request, items);
     match fault {
         Some(FaultKind::ResetAfterEffect) => peer.reset.abort(),
+        Some(FaultKind::HangAfterEffect) => std::future::pending().await,
         Some(FaultKind::EmptyBody) => Ok(json(status, Bytes::new())),
         Some(FaultKind::TruncatedJson) => {
             let half = text.len() / 2;
@@ -362,9 +364,23 @@ impl Call<'_> {
         }
     }
 
+    /// This moment, for what the call changes.
+    pub(super) fn when(&self) -> When {
+        When {
+            now: self.now,
+            date: self.clock.date(),
+            lags: true,
+        }
+    }
+
+    /// The file that a link names, if the link is known already.
+    pub(super) fn find(&self, url: &str) -> Option<FileId> {
+        self.state.store.find_known(url, self.now)
+    }
+
     /// The caller's file that a link names.
     pub(super) fn own_file(&self, url: &str) -> Option<FileId> {
-        let id = self.state.store.find(url)?;
+        let id = self.find(url)?;
         let file = self.state.store.file(&id)?;
         (self.account.is_some() && file.account == self.account).then_some(id)
     }
@@ -373,7 +389,7 @@ impl Call<'_> {
     /// [API §2, §7].
     pub(super) fn readable_file(&self) -> Result<FileId, Refusal> {
         let id = match self.text("url")? {
-            Some(url) => self.state.store.find(url),
+            Some(url) => self.find(url),
             None => self.named_file()?,
         }
         .ok_or_else(Refusal::not_found)?;
@@ -415,7 +431,11 @@ impl Call<'_> {
             folder
                 .files
                 .iter()
-                .find(|id| store.file(id).is_some_and(|file| file.name == name))
+                .find(|id| {
+                    store
+                        .file(id)
+                        .is_some_and(|file| file.name == name && file.known <= self.now)
+                })
                 .map(Arc::clone)
         }))
     }

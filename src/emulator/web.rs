@@ -7,11 +7,11 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::fault::FaultKind;
+use super::file::Acl;
 use super::http::{Answer, Outcome, answer, escape, json, page, parameters};
 use super::json::{Json, Style};
 use super::server::{Peer, arrive, arrive_with, plain_fault, read_body};
 use super::state::Shared;
-use super::store::Acl;
 
 /// The longest form that is read, in bytes. A limit of the emulator.
 const LONGEST_FORM: usize = 1024 * 1024;
@@ -108,6 +108,7 @@ pub(super) async fn check_links(
         Err(_) => {}
     }
     let form = read_body(request.into_body(), LONGEST_FORM).await?;
+    let now = Instant::now();
     let state = shared.state();
     let lines: String = parameters(&String::from_utf8_lossy(&form))
         .into_iter()
@@ -117,7 +118,8 @@ pub(super) async fn check_links(
             if !url.contains("/?") {
                 return format!("{url};;;BAD LINK\n");
             }
-            match state.store.find(&url).and_then(|id| state.store.file(&id)) {
+            let found = state.store.find_known(&url, now);
+            match found.and_then(|id| state.store.file(&id)) {
                 None => format!("{url};;;NOT FOUND\n"),
                 Some(file) if file.acl != Acl::default() => format!("{url};;;PRIVATE\n"),
                 Some(file) => format!("{url};{};{}\n", escape(&file.name), file.size),
@@ -140,7 +142,8 @@ pub(super) async fn file_page(
     let query = request.uri().query().unwrap_or("");
     let id = query.split('&').next().unwrap_or("");
     let state = shared.state();
-    Ok(match state.store.file(id) {
+    let known = state.store.file(id);
+    Ok(match known.filter(|file| file.known <= Instant::now()) {
         Some(file) => page(
             200,
             &format!("Download {} ({} bytes)", file.name, file.size),

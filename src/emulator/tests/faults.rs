@@ -83,6 +83,9 @@ async fn calls_with_effect_and_no_answer() {
     let rig = Rig::free().await;
     rig.fault("folder/mkdir", FaultKind::ResetAfterEffect);
     assert!(refused(rig.post("folder/mkdir", &json!({"name": "a"}))).await);
+    rig.fault("folder/mkdir", FaultKind::HangAfterEffect);
+    let hangs = timeout(LONG, rig.call("folder/mkdir", json!({"name": "aa"})));
+    assert!(hangs.await.is_err());
     rig.fault("folder/mkdir", FaultKind::EmptyBody);
     assert_eq!(
         rig.call("folder/mkdir", json!({"name": "b"})).await.text,
@@ -103,7 +106,7 @@ async fn calls_with_effect_and_no_answer() {
         .into_iter()
         .map(|node| node.path)
         .collect();
-    assert_eq!(names, ["a", "b", "c", "d", "e"]);
+    assert_eq!(names, ["a", "aa", "b", "c", "d", "e"]);
 }
 
 #[tokio::test]
@@ -147,6 +150,16 @@ async fn uploads_that_fail() {
     assert_eq!(
         rig.end(&node, &id).await.json()["links"][0]["filename"],
         "a"
+    );
+
+    rig.fault("upload.cgi", FaultKind::HangAfterEffect);
+    let (node, id) = rig.node().await;
+    let upload = rig.upload_request(&node, &id, form(0, &[("hangs", "x")]));
+    assert!(timeout(LONG, upload.send()).await.is_err());
+    assert_eq!(rig.names(0).await, ["a", "hangs"]);
+    assert_eq!(
+        rig.end(&node, &id).await.json()["links"][0]["filename"],
+        "hangs"
     );
 
     rig.fault("upload.cgi", FaultKind::Corrupt);

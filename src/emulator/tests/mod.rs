@@ -2,7 +2,9 @@
 
 mod basics;
 mod faults;
+mod lag;
 mod limits;
+mod others;
 mod switches;
 mod tokens;
 mod web;

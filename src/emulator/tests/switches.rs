@@ -257,6 +257,16 @@ async fn batches_and_missing_files() {
     rig.control
         .set_behaviour(|b| b.rm_missing = RmMissing::NotFound);
     assert_eq!(rig.call("file/rm", again.clone()).await.status, 404);
+    for (missing, text) in [
+        (RmMissing::KoNothingRemoved, "No file has been removed #312"),
+        (RmMissing::KoOtherText, "Nothing to delete"),
+    ] {
+        rig.control.set_behaviour(|b| b.rm_missing = missing);
+        let reply = rig.call("file/rm", again.clone()).await;
+        assert_eq!((reply.status, &*reply.message()), (200, text));
+    }
+    rig.control
+        .set_behaviour(|b| b.rm_missing = RmMissing::NotFound);
     rig.control.set_behaviour(|b| b.all_ko_200 = true);
     assert_eq!(rig.call("file/rm", again).await.status, 200);
 }

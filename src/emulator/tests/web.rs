@@ -444,10 +444,19 @@ async fn control_by_other_processes() {
     );
     let changed = post(
         "behaviour",
-        json!({"mkdir_existing": "duplicate", "index_delay": 2}),
+        json!({
+            "mkdir_existing": "duplicate",
+            "index_delay": 2,
+            "listing_lag": "everything",
+            "url_delay": 2.5,
+            "info_path": "with_name",
+            "rm_missing": "ko_other_text",
+        }),
     )
     .await;
     assert_eq!(changed.json()["mkdir_existing"], "duplicate");
+    assert_eq!(changed.json()["listing_lag"], "everything");
+    assert_eq!(changed.json()["url_delay"], 2.5);
     assert_eq!(rig.control.behaviour().index_delay, Duration::from_secs(2));
     assert_eq!(post("behaviour", json!({"no_such": 1})).await.status, 400);
     for kind in [
