@@ -429,7 +429,7 @@ impl Batches {
 
     /// Whether 1Fichier has a file in its folder. What it has elsewhere is not
     /// what was meant.
-    async fn is_there(&self, scope: Scope, target: &Target) -> Result<bool, Error> {
+    pub(super) async fn is_there(&self, scope: Scope, target: &Target) -> Result<bool, Error> {
         match self.client.file_info(scope, &target.url).await {
             Ok(info) => Ok(info.folder.is_none_or(|folder| folder == target.folder)),
             Err(error) if error.kind() == Kind::NotFound => Ok(false),

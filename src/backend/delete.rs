@@ -1,9 +1,7 @@
 //! Removing files.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Change, Target};
@@ -61,50 +59,40 @@ impl Remote {
                 Err(error) => Err(error.at(target.path.as_str())),
             });
         }
-        let outcomes = self.remove_held(scope, files.clone(), held).await?;
-        for (file, outcome) in files.iter().zip(&outcomes) {
-            let Some(indices) = wanted.get(&file.url) else {
-                continue;
-            };
-            for index in indices {
-                let DeleteTarget { path, every, .. } = &targets[*index];
-                let failed = match outcome {
-                    Ok(_) => continue,
-                    Err(error) if error.kind() == Kind::NotFound => {
-                        if allow_missing || *every {
-                            continue;
-                        }
-                        Err(Error::file_not_found(path.as_str()))
-                    }
-                    Err(error) => Err(error.clone()).at_path(path),
-                };
-                results[*index] = failed;
-            }
-        }
-        self.account.catalog.settle().await;
-        Ok(results)
-    }
-
-    /// Removes files whose paths are held until that is over, even if the
-    /// caller goes away; what has not left then does not leave any more.
-    async fn remove_held(
-        &self,
-        scope: Scope,
-        files: Vec<Target>,
-        held: Vec<OwnedMutexGuard<()>>,
-    ) -> Result<Vec<Result<String, fichier::Error>>> {
+        // It goes on even if the caller goes away: what was sent must be over
+        // before others may have these paths. What has not left then does not
+        // leave any more.
         let scope = scope.with_priority(Priority::Delete);
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
-        let batches = Arc::clone(&self.account.batches);
+        let (remote, targets) = (self.clone(), targets.to_vec());
         let removal = self.account.tasks.spawn(async move {
             let _held = held;
+            let batches = &remote.account.batches;
             let removal = batches.run_until(scope, Change::Remove, &files, &cancel);
-            removal.await
+            for (file, outcome) in files.iter().zip(removal.await) {
+                let Err(error) = outcome else { continue };
+                for index in wanted.get(&file.url).into_iter().flatten() {
+                    let DeleteTarget { path, every, .. } = &targets[*index];
+                    results[*index] = match error.kind() {
+                        Kind::NotFound if allow_missing || *every => continue,
+                        Kind::NotFound => Err(Error::file_not_found(path.as_str())),
+                        _ => Err(error.clone()).at_path(path),
+                    };
+                }
+            }
+            for (target, result) in targets.iter().zip(&results) {
+                // Whoever names a version means no other one.
+                if result.is_ok() && target.if_match.is_none() {
+                    remote.supersede(&target.path).await;
+                }
+            }
+            remote.account.catalog.settle().await;
+            results
         });
-        let outcomes = removal.await;
+        let results = removal.await;
         guard.disarm();
-        outcomes.map_err(|error| Error::internal(format!("a removal stopped: {error}")))
+        results.map_err(|error| Error::internal(format!("a removal stopped: {error}")))
     }
 
     async fn find_targets(&self, scope: Scope, target: &DeleteTarget) -> Result<Vec<Target>> {

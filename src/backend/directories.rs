@@ -238,7 +238,7 @@ impl Remote {
         if error.kind() == Kind::NotFound {
             // The parent is gone: what is remembered of it is wrong.
             self.account.catalog.doubt(parent);
-            self.doubt_way_to(scope, path).await;
+            self.doubt_way_to(path).await;
             return Err(Error::directory_not_found(
                 &path
                     .split()
@@ -270,18 +270,11 @@ impl Remote {
     }
 
     /// Nothing on the way to a path is to be trusted any more.
-    pub(super) async fn doubt_way_to(&self, scope: Scope, path: &RemotePath) {
-        let mut here = RemotePath::root();
+    pub(super) async fn doubt_way_to(&self, path: &RemotePath) {
         self.account.catalog.doubt(ROOT);
-        for segment in path.segments() {
-            here = here.join(segment);
-            match self.walk(scope, &here, Some(Duration::MAX)).await {
-                Ok(Walk::Folder(directory)) => {
-                    for id in directory.ids() {
-                        self.account.catalog.doubt(id);
-                    }
-                }
-                _ => return,
+        for directory in self.known_way(path).await {
+            for id in directory.ids() {
+                self.account.catalog.doubt(id);
             }
         }
     }

@@ -44,7 +44,8 @@ pub(super) struct Write {
     pub(super) request: Option<(String, String)>,
     /// The link that it has, once that is known: then only others must go.
     pub(super) kept: Option<Box<str>>,
-    /// Something else became of its path: if it shows, it goes.
+    /// Something else became of its path: if it shows, it goes, or back to where
+    /// it was moved from.
     pub(super) unwanted: bool,
     /// Files of the same content that calls have told of since: none of them is
     /// what was stored.
@@ -67,6 +68,10 @@ pub(super) struct Source {
     pub(super) copy: bool,
     /// Files that look like a copy of it that has no name of its own yet.
     pub(super) alike: Vec<Box<str>>,
+    /// Something else became of the path that it is moved from: it cannot go
+    /// back.
+    #[serde(default)]
+    pub(super) is_taken: bool,
 }
 
 /// A directory that was to have another path.
@@ -162,6 +167,33 @@ impl Write {
         self.vouched.iter().any(|known| **known == *url) || self.source.as_ref().is_some_and(copied)
     }
 
+    /// Something else became of a path. Returns whether that concerns it.
+    pub(super) fn supersede(&mut self, path: &RemotePath, folders: &[i64]) -> bool {
+        let mut concerned = false;
+        if self.kept.is_none() && is_place(path, folders, &self.path, self.folder) {
+            concerned |= !std::mem::replace(&mut self.unwanted, true);
+        }
+        if let Some(source) = self.source.as_mut().filter(|source| !source.copy)
+            && is_place(path, folders, &source.path, source.folder)
+        {
+            concerned |= !std::mem::replace(&mut source.is_taken, true);
+        }
+        concerned
+    }
+
+    /// A directory has another path. Returns whether that concerns it.
+    pub(super) fn moved(&mut self, from: &RemotePath, to: &RemotePath) -> bool {
+        let source = self.source.as_mut().map(|source| &mut source.path);
+        let mut concerned = false;
+        for path in [&mut self.path].into_iter().chain(source) {
+            if let Some(moved) = path.moved(from, to) {
+                *path = moved;
+                concerned = true;
+            }
+        }
+        concerned
+    }
+
     /// Whether a file still has the path in a folder.
     pub(super) fn stands(&self, content: &Content, url: &str) -> bool {
         let segment = self.path.segments().last().unwrap_or_default();
@@ -181,6 +213,13 @@ pub(super) fn way(
         .zip(parent)
         .map(|((_, name), (parent, _))| parent.join(name));
     middle.into_iter().chain([source.clone()])
+}
+
+/// Whether a path is that of a write, or names the same place: a directory that
+/// was moved has another path than when the write began.
+fn is_place(path: &RemotePath, folders: &[i64], other: &RemotePath, folder: i64) -> bool {
+    let name = |path: &RemotePath| path.segments().next_back().map(ToOwned::to_owned);
+    path == other || folders.contains(&folder) && name(path) == name(other)
 }
 
 impl Carry {

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::journal::{Landing, Task};
 use super::path::RemotePath;
-use super::resolve::Walk;
 use super::{AtPath, Remote};
 use crate::catalog::{Catalog, FileRecord};
 use crate::error::Result;
@@ -305,7 +304,7 @@ impl Remote {
         tracing::warn!(%path, files = files.len(), "another program removed a directory while files were on their way; it is made again and they are moved there");
         account.catalog.folder_gone(gone);
         // Where its parent is not in memory, it is remembered still.
-        if let Ok(Walk::Folder(known)) = self.walk(scope, path, Some(Duration::MAX)).await
+        if let Some(known) = self.known_directory(path).await
             && let Some(at) = known.folders().find(|at| at.folder.id == gone)
         {
             account.catalog.folder_removed(at.parent, gone);

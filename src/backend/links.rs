@@ -1,10 +1,10 @@
 //! Public links of files and directories.
 
+use super::directories::{ATTEMPTS, unstable};
 use super::path::RemotePath;
 use super::resolve::Found;
 use super::twins::{FileAt, FolderAt};
 use super::{AtPath, Remote};
-use crate::catalog::FileRecord;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Password, Priority, Scope};
 
@@ -18,6 +18,19 @@ pub struct LinkOptions {
     pub revoke: bool,
     /// Whoever follows it needs this password.
     pub password: Option<Password>,
+}
+
+/// Why there is no link.
+enum Refusal {
+    /// 1Fichier does not know what the path named.
+    Gone,
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl LinkOptions {
@@ -61,23 +74,44 @@ impl Remote {
             self.check_writable()?;
         }
         let scope = scope.with_priority(Priority::Upload);
-        match self.find(scope, path, None).await?.0 {
+        let mut attempts = ATTEMPTS;
+        loop {
+            attempts -= 1;
+            match self.link_once(scope, path, &options).await {
+                // What memory named is gone: another one may have its path.
+                Err(Refusal::Gone) if attempts > 0 => {}
+                Err(Refusal::Gone) => return Err(unstable(path)),
+                Err(Refusal::Failed(error)) => return Err(error),
+                Ok(link) => return Ok(link),
+            }
+        }
+    }
+
+    async fn link_once(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        options: &LinkOptions,
+    ) -> std::result::Result<String, Refusal> {
+        // A link is for others, who keep it: it is not told from old memory.
+        match self.find_now(scope, path).await? {
             Found::Root => Err(Error::invalid_path(
                 "",
                 "the root has no public link; give one to the directories in it",
-            )),
+            )
+            .into()),
             Found::Nothing => Err(Error::new(
                 Reason::FileNotFound,
                 format!("there is nothing at {path:?}"),
             )
-            .at(path.as_str())),
+            .at(path.as_str())
+            .into()),
             Found::Files { files, .. } => {
-                let FileAt { folder, file } = &files[0];
-                self.file_link(scope, path, *folder, file, options).await
+                self.file_link(scope, path, &files[0], options.clone()).await
             }
             Found::Folder(directory) => {
                 let at = directory.only(path)?.clone();
-                self.folder_link(scope, path, at, options).await
+                self.folder_link(scope, path, at, options.clone()).await
             }
         }
     }
@@ -87,11 +121,11 @@ impl Remote {
         &self,
         scope: Scope,
         path: &RemotePath,
-        folder: i64,
-        file: &FileRecord,
+        at: &FileAt,
         options: LinkOptions,
-    ) -> Result<String> {
+    ) -> std::result::Result<String, Refusal> {
         let account = &self.account;
+        let FileAt { folder, ref file } = *at;
         if options.revoke {
             let protected = if file.password {
                 "; its password stays as it is"
@@ -106,7 +140,8 @@ impl Remote {
                 ),
             )
             .at(path.as_str())
-            .with("capability", "REVOKE_FILE_LINK"));
+            .with("capability", "REVOKE_FILE_LINK")
+            .into());
         }
         let link = account.client.file_link(&file.url).at_path(path)?;
         let Some(password) = options.password else {
@@ -124,9 +159,6 @@ impl Remote {
                     intent.done();
                     account.catalog.settle().await;
                 }
-                Err(error) if error.kind() == Kind::NotFound => {
-                    account.catalog.file_removed(folder, &url);
-                }
                 Err(error) if error.outcome_unknown() => {}
                 Err(_) => intent.done(),
             }
@@ -135,9 +167,10 @@ impl Remote {
         match task.await.map_err(stopped)? {
             Ok(()) => Ok(link),
             Err(error) if error.kind() == Kind::NotFound => {
-                Err(Error::file_not_found(path.as_str()))
+                self.found_again(scope, path, at, &error).await?;
+                Err(Refusal::Gone)
             }
-            Err(error) => Err(refused(error).at(path.as_str())),
+            Err(error) => Err(refused(error).at(path.as_str()).into()),
         }
     }
 
@@ -147,9 +180,10 @@ impl Remote {
         path: &RemotePath,
         at: FolderAt,
         options: LinkOptions,
-    ) -> Result<String> {
+    ) -> std::result::Result<String, Refusal> {
         self.check_writable()?;
         let FolderAt { parent, folder } = at;
+        let id = folder.id;
         let (account, revoke) = (self.account.clone(), options.revoke);
         let task = self.account.tasks.spawn(async move {
             let client = &account.client;
@@ -161,9 +195,6 @@ impl Remote {
             let intent = account.changing(&[parent], Vec::new()).await;
             let shared = client.share_folder(scope, folder.id, password).await;
             match &shared {
-                Err(error) if error.kind() == Kind::NotFound => {
-                    account.catalog.folder_gone(folder.id);
-                }
                 Ok(_) if password.is_some() => {
                     account.catalog.folder_protected(parent, folder.id, true);
                 }
@@ -176,7 +207,8 @@ impl Remote {
         match task.await.map_err(stopped)? {
             Ok(link) => Ok(link),
             Err(error) if error.kind() == Kind::NotFound => {
-                Err(Error::directory_not_found(path.as_str()))
+                self.account.catalog.folder_gone(id);
+                Err(Refusal::Gone)
             }
             Err(error) => {
                 let perhaps_public =
@@ -188,7 +220,8 @@ impl Remote {
                     )
                 } else {
                     error
-                })
+                }
+                .into())
             }
         }
     }

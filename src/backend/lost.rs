@@ -1,8 +1,9 @@
 //! What became of a file when the answer to its move or copy was lost.
 //!
-//! Only listings tell, and those lag behind ([API §I]): they are asked several
-//! times before a change counts as not made. Files that were lost together
-//! share them.
+//! Its link tells, unless it has another one now or too many were lost at once;
+//! and listings tell, which lag behind ([API §I]): they are asked several times
+//! before a change counts as not made. Files that were lost together share
+//! them.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use tokio::time::Instant;
 
 use super::Remote;
 use crate::catalog::{Content, FileRecord};
-use crate::error::{Reason, Result};
-use crate::fichier::{self, Priority, Scope};
+use crate::error::{Error, Reason, Result};
+use crate::fichier::{self, Kind, Priority, Scope};
 
 /// How often the folders are listed.
 const LOOKS: u32 = 3;
@@ -61,15 +62,18 @@ impl Route {
             });
         }
         // Under a URL of its own ([API §J13]).
-        let same = |file: &&FileRecord| {
-            *file.name == *self.name
-                && file.size == self.file.size
-                && file.whirlpool == self.file.whirlpool
-                && file.url != self.file.url
-                && !self.before.contains(&file.url)
-        };
-        let new = content.files().find(same)?;
+        let new = content.files().find(|file| self.is_new(file))?;
         Some(Fate::Arrived(new.url.to_string()))
+    }
+
+    /// Whether a file at the destination is what arrived there, under a URL of
+    /// its own.
+    fn is_new(&self, file: &FileRecord) -> bool {
+        *file.name == *self.name
+            && file.size == self.file.size
+            && file.whirlpool == self.file.whirlpool
+            && file.url != self.file.url
+            && !self.before.contains(&file.url)
     }
 }
 
@@ -78,9 +82,6 @@ impl Route {
 pub(super) struct Look {
     /// Listings of after this moment count.
     since: Instant,
-    /// A file that seems to be where it was is asked about: own changes of
-    /// late hide what listings show.
-    doubt: bool,
     /// How often a file that is nowhere is looked for.
     times: u32,
 }
@@ -90,26 +91,13 @@ impl Look {
     pub(super) fn patient(error: &fichier::Error) -> Self {
         Self {
             since: error.when(),
-            doubt: false,
             times: LOOKS,
         }
     }
 
     /// Once, by listings of after a moment.
     pub(super) fn once(since: Instant) -> Self {
-        Self {
-            since,
-            doubt: false,
-            times: 1,
-        }
-    }
-
-    /// After the refusal of what may have been done before.
-    pub(super) fn doubtful(error: &fichier::Error) -> Self {
-        Self {
-            doubt: true,
-            ..Self::patient(error)
-        }
+        Self { since, times: 1 }
     }
 
     /// After a refusal that may be for the sake of another file.
@@ -122,27 +110,31 @@ impl Look {
 }
 
 impl Remote {
-    /// Looks where a file is.
+    /// Looks where a file is: by its link, which 1Fichier knows at once, and by
+    /// listings, which lag.
     ///
     /// # Errors
-    /// When the folders cannot be listed: nothing is known then.
+    /// When nothing is known: the folders cannot be listed, or a file that was
+    /// stored a moment ago does not show anywhere.
     pub(super) async fn fate(&self, route: &Route, look: Look) -> Result<Fate> {
         let catalog = &self.account.catalog;
         let scope = Scope::new(Priority::Upload);
-        let Look {
-            mut since,
-            mut doubt,
-            times,
-        } = look;
+        let Look { mut since, times } = look;
+        let mut is_young = false;
         for look in 0..times {
             if look > 0 {
                 since += BETWEEN;
                 tokio::time::sleep_until(since).await;
             }
-            let mut seems_there = false;
+            if let Some(fate) = self.ask_for_fate(scope, route).await? {
+                return Ok(fate);
+            }
             match catalog.folder_since(scope, route.to, since).await {
                 Ok(listed) => match route.told_by(&listed.content) {
-                    Some(Fate::Stayed) => seems_there = true,
+                    // By an own change, which tells nothing of what came after.
+                    Some(Fate::Stayed) if catalog.is_unlisted(route.to, &route.file.url) => {
+                        is_young = true;
+                    }
                     Some(fate) => return Ok(fate),
                     None => {}
                 },
@@ -152,28 +144,69 @@ impl Remote {
                 Err(error) => return Err(error),
             }
             // A copy may show late; that the original is there tells nothing.
-            if !route.copy && route.from != route.to {
-                match catalog.folder_since(scope, route.from, since).await {
-                    Ok(source) => seems_there = source.content.has_file(&route.file.url),
-                    Err(error) if error.reason() == Reason::DirectoryNotFound => {}
-                    Err(error) => return Err(error),
-                }
+            if route.copy || route.from == route.to {
+                continue;
             }
-            if seems_there && doubt {
-                doubt = false;
-                seems_there = self
-                    .account
-                    .client
-                    .file_exists(scope, &route.file.url)
-                    .await?;
-                if !seems_there {
-                    catalog.file_removed(route.from, &route.file.url);
-                }
-            }
-            if seems_there {
-                return Ok(Fate::Stayed);
+            match catalog.folder_since(scope, route.from, since).await {
+                Ok(source) if !source.content.has_file(&route.file.url) => {}
+                Ok(_) if catalog.is_unlisted(route.from, &route.file.url) => is_young = true,
+                Ok(_) => return Ok(Fate::Stayed),
+                Err(error) if error.reason() == Reason::DirectoryNotFound => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(if route.copy { Fate::Stayed } else { Fate::Gone })
+        match route.copy {
+            true => Ok(Fate::Stayed),
+            false if is_young => Err(not_shown()),
+            false => Ok(Fate::Gone),
+        }
     }
+
+    /// What 1Fichier says of the file, or of what has the name at the
+    /// destination; `None` when that tells nothing.
+    async fn ask_for_fate(&self, scope: Scope, route: &Route) -> Result<Option<Fate>> {
+        let account = &self.account;
+        if !account.questions.may_ask() {
+            return Ok(None);
+        }
+        let told = match route.copy {
+            true => account.client.file_at(scope, route.to, &route.name).await,
+            false => account.client.file_info(scope, &route.file.url).await,
+        };
+        let info = match told {
+            Ok(info) => info,
+            // Under another link, or too early.
+            Err(error)
+                if error.is_about_password()
+                    || matches!(error.kind(), Kind::NotFound | Kind::Access) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let named = info.file.name == route.name;
+        let file = FileRecord::from(info.file);
+        if route.copy {
+            let is_new = route.is_new(&file);
+            return Ok(is_new.then(|| Fate::Arrived(file.url.to_string())));
+        }
+        Ok(match info.folder {
+            Some(folder) if folder == route.to && named => {
+                Some(Fate::Arrived(file.url.to_string()))
+            }
+            Some(folder) if folder == route.from => Some(Fate::Stayed),
+            Some(folder) if folder == route.to => Some(Fate::Unnamed(FileRecord {
+                name: file.name,
+                ..route.file.clone()
+            })),
+            // Another program has put it elsewhere.
+            Some(_) => Some(Fate::Gone),
+            None => None,
+        })
+    }
+}
+
+fn not_shown() -> Error {
+    let text = "1Fichier does not show yet where the file is; ask again";
+    Error::new(Reason::UpstreamUnavailable, text).retry_after(BETWEEN)
 }

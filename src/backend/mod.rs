@@ -24,6 +24,7 @@ mod move_dir;
 mod path;
 mod purge;
 mod put;
+mod questions;
 mod read;
 mod recorded;
 mod recovery;
@@ -130,6 +131,7 @@ pub struct Account {
     landings: landing::Landings,
     recovery: recovery::Recovery,
     warned: warned::Warned,
+    questions: questions::Questions,
     clock: Clock,
     record_hashes: Algorithms,
     tasks: TaskTracker,
@@ -205,6 +207,7 @@ impl Account {
             landings,
             recovery: recovery::Recovery::default(),
             warned: warned::Warned::default(),
+            questions: questions::Questions::default(),
             clock: settings.clock,
             record_hashes: settings.record_hashes,
             tasks,

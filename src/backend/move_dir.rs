@@ -145,7 +145,7 @@ impl Remote {
                         parents.made.clear();
                         let scope = Scope::new(Priority::Upload);
                         if let Some((parent, _)) = destination.split() {
-                            remote.doubt_way_to(scope, &parent).await;
+                            remote.doubt_way_to(&parent).await;
                         }
                         route = remote
                             .route(scope, &source, &destination, &mut parents)

@@ -10,8 +10,12 @@ use super::twins::{FileAt, pick};
 use super::{AtPath, MAX_RANGES, Remote};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{Kind, Scope};
+use crate::fichier::{self, Kind, Scope};
 use crate::transfer::{Algorithm, Checksum, Direction, Hasher, Progress, Reader, Target};
+
+/// Files that are tried for one read: memory may name one that another program
+/// has replaced.
+const SOURCES: usize = 3;
 
 /// A part of a file, as asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,10 @@ pub struct Read {
     pub ranges: Vec<Resolved>,
     next_range: usize,
     reader: Option<(Reader, u64)>,
+    /// Where the stretch ends that is read.
+    stretch_end: u64,
+    /// Other files that went on in the place of the first.
+    sources: usize,
     /// What arrived and was not taken yet, and where it begins.
     left: Bytes,
     left_at: u64,
@@ -118,9 +126,44 @@ impl Remote {
                 format_args!("at most {MAX_RANGES} are allowed"),
             ));
         }
-        let progress = self.track(path, Direction::Download, None)?;
-        let files = self.find_files(scope, path, None).await?;
-        let FileAt { folder, file } = pick(&files, options.if_match.as_deref(), path)?.clone();
+        let mut progress = self.track(path, Direction::Download, None)?;
+        let mut files = self.find_files(scope, path, None).await?;
+        let mut last = None;
+        for _ in 0..SOURCES {
+            let at = pick(&files, options.if_match.as_deref(), path)?.clone();
+            let opened = self.open(scope, path, &options, at.clone(), files.len(), progress);
+            let mut read = opened.await?;
+            // Before anybody is told of the file: memory may be old.
+            let error = match read.fill().await {
+                Ok(_) => {
+                    let lengths = read.ranges.iter().map(|range| range.length);
+                    read.progress.is_of(lengths.sum());
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == Kind::NotFound => error,
+                Err(error) => return Err(error).at_path(path),
+            };
+            let found = self.found_again(scope, path, &at, &error).await?;
+            files = found.unwrap_or(files);
+            self.account.downloads.ask_again(&read.target());
+            progress = read.progress;
+            last = Some(error);
+        }
+        let error = last.map_or_else(|| Error::file_not_found(path.as_str()), Error::from);
+        Err(error.at(path.as_str()))
+    }
+
+    /// A read of one file, of which nothing was asked for yet.
+    async fn open(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        options: &ReadOptions,
+        at: FileAt,
+        duplicates: usize,
+        progress: Progress,
+    ) -> Result<Read> {
+        let FileAt { folder, file } = at;
         self.check_password(path, &file)?;
         let whole = options.ranges.is_empty();
         let ranges = if whole {
@@ -129,24 +172,24 @@ impl Remote {
                 length: file.size,
             }]
         } else {
-            options
-                .ranges
-                .iter()
+            let ranges = options.ranges.iter();
+            ranges
                 .map(|range| resolve(path, range, file.size))
                 .collect::<Result<_>>()?
         };
-        progress.is_of(ranges.iter().map(|range: &Resolved| range.length).sum());
         let hasher = (whole && options.verify && file.whirlpool.is_some())
             .then(|| Hasher::new([Algorithm::Whirlpool]));
         Ok(Read {
             remote: self.clone(),
             scope,
             folder,
-            entry: self.file_entry(path.clone(), &file, files.len()).await,
+            entry: self.file_entry(path.clone(), &file, duplicates).await,
             file,
             ranges,
             next_range: 0,
             reader: None,
+            stretch_end: 0,
+            sources: 0,
             left: Bytes::new(),
             left_at: 0,
             current: 0,
@@ -279,12 +322,24 @@ impl Read {
     /// not give the content.
     pub async fn next(&mut self) -> Result<Option<Piece>> {
         loop {
+            match self.fill().await {
+                Ok(true) => return Ok(self.cut()),
+                Ok(false) => return Ok(None),
+                Err(error) if error.kind() == Kind::NotFound => self.go_on(&error).await?,
+                Err(error) => return Err(error).at_path(&self.entry.path),
+            }
+        }
+    }
+
+    /// Makes sure that bytes are there; false at the end.
+    async fn fill(&mut self) -> Result<bool, fichier::Error> {
+        loop {
             if !self.left.is_empty() {
-                return Ok(self.cut());
+                return Ok(true);
             }
             if let Some((reader, at)) = &mut self.reader {
-                match reader.next().await {
-                    Ok(Some(data)) => {
+                match reader.next().await? {
+                    Some(data) => {
                         self.left_at = *at;
                         *at += data.len() as u64;
                         self.sent += data.len() as u64;
@@ -295,33 +350,70 @@ impl Read {
                         self.left = data;
                         continue;
                     }
-                    Ok(None) => self.reader = None,
-                    Err(error) => {
-                        if error.kind() == Kind::NotFound {
-                            // Gone behind our back: the catalog was wrong.
-                            self.remote
-                                .account
-                                .catalog
-                                .file_removed(self.folder, &self.file.url);
-                            self.remote.account.catalog.doubt(self.folder);
-                            return Err(Error::file_not_found(self.entry.path.as_str()));
-                        }
-                        return Err(error).at_path(&self.entry.path);
-                    }
+                    None => self.reader = None,
                 }
             }
             let Some(range) = self.next_stretch() else {
-                return Ok(None);
+                return Ok(false);
             };
-            let target = Target {
-                file: self.file.url.to_string(),
-                access: self.remote.access.clone(),
-            };
-            let downloads = &self.remote.account.downloads;
-            let (offset, length) = (range.offset, range.length);
-            let reader = downloads.read(self.scope, target, offset, length, self.file.size);
-            self.reader = Some((reader, range.offset));
+            self.read_from(range);
         }
+    }
+
+    fn target(&self) -> Target {
+        Target {
+            file: self.file.url.to_string(),
+            access: self.remote.access.clone(),
+        }
+    }
+
+    fn read_from(&mut self, range: Resolved) {
+        let downloads = &self.remote.account.downloads;
+        let (offset, length) = (range.offset, range.length);
+        let reader = downloads.read(self.scope, self.target(), offset, length, self.file.size);
+        self.reader = Some((reader, range.offset));
+        self.stretch_end = range.offset + range.length;
+    }
+
+    /// The file went in the middle of its read. Another one with its content
+    /// goes on in its place.
+    async fn go_on(&mut self, error: &fichier::Error) -> Result<()> {
+        let path = self.entry.path.clone();
+        let old = FileAt {
+            folder: self.folder,
+            file: self.file.clone(),
+        };
+        self.sources += 1;
+        if self.sources > SOURCES {
+            return Err(error.clone()).at_path(&path);
+        }
+        let found = self.remote.found_again(self.scope, &path, &old, error);
+        let files = match found.await? {
+            Some(files) => files,
+            None => vec![old],
+        };
+        let same = |at: &&FileAt| {
+            at.file.size == self.file.size
+                && at.file.whirlpool == self.file.whirlpool
+                && self.file.whirlpool.is_some()
+        };
+        let Some(at) = files.iter().find(same).cloned() else {
+            return Err(Error::new(
+                Reason::ContentChanged,
+                format!("{path:?} was replaced while it was read; read it again"),
+            )
+            .at(path.as_str()));
+        };
+        (self.folder, self.file) = (at.folder, at.file);
+        self.remote.account.downloads.ask_again(&self.target());
+        if let Some((_, at)) = self.reader.take() {
+            let range = Resolved {
+                offset: at,
+                length: self.stretch_end - at,
+            };
+            self.read_from(range);
+        }
+        Ok(())
     }
 
     /// Gives its connections to others. It goes on where it is with the next

@@ -17,6 +17,7 @@ use super::lost::{Fate, Look, Route};
 use super::move_dir::TREE;
 use super::path::RemotePath;
 use super::replace::claim_key;
+use super::twins::Directory;
 use super::{Account, Remote, replay};
 use crate::catalog::{Content, FileRecord, FolderRecord, Intent, Unfinished};
 use crate::error::Reason;
@@ -243,16 +244,23 @@ impl Account {
         }
     }
 
-    /// Something else becomes of a path: what was on its way there must not
-    /// come back when it shows late.
-    pub(super) fn give_up_writes(&self, path: &RemotePath) {
+    /// Something else became of a path, in one of these folders: what was on its
+    /// way there must not come back when it shows late.
+    fn supersede(&self, path: &RemotePath, folders: &[i64]) {
+        self.rewrite(|write| write.supersede(path, folders));
+    }
+
+    /// A directory has another path: what was on its way to it, too.
+    pub(super) fn writes_moved(&self, from: &RemotePath, to: &RemotePath) {
+        self.rewrite(|write| write.moved(from, to));
+    }
+
+    /// Changes writes that are looked after; `change` tells whether it did.
+    fn rewrite(&self, mut change: impl FnMut(&mut Write) -> bool) {
         for (id, open) in &mut self.recovery.lock().open {
             if let Task::Write(write) = &mut open.task
-                && write.path == *path
-                && write.kept.is_none()
-                && write.source.as_ref().is_none_or(|source| source.copy)
+                && change(write)
             {
-                write.unwanted = true;
                 self.catalog.rewrite_intent(*id, open.task.text());
             }
         }
@@ -261,17 +269,16 @@ impl Account {
     /// A call tells of this file, or moves it: wherever it is listed next,
     /// nothing that was interrupted before has stored it.
     pub(super) fn vouch_for(&self, file: &FileRecord) {
-        for (id, open) in &mut self.recovery.lock().open {
-            if let Task::Write(write) = &mut open.task
-                && write.has_content_of(file)
+        self.rewrite(|write| {
+            let concerned = write.has_content_of(file)
                 && write.kept.is_none()
                 && write.vouched.len() < MOST_VOUCHED
-                && !write.vouched.contains(&file.url)
-            {
+                && !write.vouched.contains(&file.url);
+            if concerned {
                 write.vouched.push(file.url.clone());
-                self.catalog.rewrite_intent(*id, open.task.text());
             }
-        }
+            concerned
+        });
     }
 
     /// A file that a write has left gets its modification time; once, because
@@ -373,6 +380,20 @@ async fn recover(account: std::sync::Weak<Account>, first: Duration) {
 }
 
 impl Remote {
+    /// A call has settled what is at a path: nothing that an earlier one began
+    /// there counts any more. To be on disk before the call is acknowledged.
+    pub(super) async fn supersede(&self, path: &RemotePath) {
+        let Some((parent, _)) = path.split() else {
+            return;
+        };
+        if self.account.recovery.lock().open.is_empty() {
+            return;
+        }
+        let directory = self.known_directory(&parent).await;
+        let folders: Vec<i64> = directory.iter().flat_map(Directory::ids).collect();
+        self.account.supersede(path, &folders);
+    }
+
     async fn look_for_write(&self, id: u64, write: &Write) -> Seen {
         let account = &self.account;
         let Some((_, segment)) = write.path.split() else {

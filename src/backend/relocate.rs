@@ -5,6 +5,7 @@ mod send;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::batch::Target;
 use super::directories::{Made, Writable};
 use super::entry::Entry;
 use super::journal::{Source, Task, Write, way};
@@ -20,6 +21,9 @@ use crate::fichier::{self, Kind, Priority, Scope};
 /// Times that a move or copy is sent again that listings show not to have
 /// happened.
 const REPEATS: u32 = 2;
+/// Times that another file is found at the source, in the place of one that
+/// 1Fichier does not know any more.
+const SOURCES: u32 = 2;
 
 /// How a file is moved or copied.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +53,7 @@ struct Relocation {
     destination: RemotePath,
     mode: WriteMode,
     modified: Option<i64>,
+    if_match: Option<String>,
     route: Route,
     /// Where the file was at the beginning.
     original: (i64, FileRecord),
@@ -131,7 +136,10 @@ impl Remote {
             .locks
             .hold_all(keys(action, source, destination))
             .await;
-        let files = self.find_files(scope, source, None).await?;
+        let files = match action {
+            Action::Move => self.files_now(scope, source).await?,
+            Action::Copy => self.find_files(scope, source, None).await?,
+        };
         let FileAt { folder: from, file } = pick(&files, options.if_match.as_deref(), source)?;
         let from = *from;
         if source == destination && (action == Action::Move || options.mode != WriteMode::KeepBoth)
@@ -163,6 +171,7 @@ impl Remote {
             destination: destination.clone(),
             mode: options.mode,
             modified: options.modified,
+            if_match: options.if_match.clone(),
             route: Route {
                 from,
                 file: file.clone(),
@@ -256,12 +265,18 @@ impl Relocation {
         let to = opened.id();
         self.target = Some((opened, claim));
         self.route.to = to;
-        self.intend(&older).await;
+        self.intend(older.iter().map(FileAt::target).collect()).await;
         self.route.before = older.into_iter().map(|at| at.file.url).collect();
         Ok(())
     }
 
-    async fn intend(&mut self, before: &[FileAt]) {
+    /// The same with another source.
+    async fn intend_again(&mut self) {
+        let before = self.intent.as_ref().map(|(_, write)| write.before.clone());
+        self.intend(before.unwrap_or_default()).await;
+    }
+
+    async fn intend(&mut self, before: Vec<Target>) {
         if let Some((intent, _)) = self.intent.take() {
             intent.done();
         }
@@ -295,7 +310,7 @@ impl Relocation {
             given => given,
         };
         let write = Write {
-            before: before.iter().map(FileAt::target).collect(),
+            before,
             replaces: self.mode != WriteMode::KeepBoth,
             modified,
             source: Some(Source {
@@ -304,6 +319,7 @@ impl Relocation {
                 file: file.clone(),
                 copy,
                 alike,
+                is_taken: false,
             }),
             request: self
                 .request
@@ -337,6 +353,7 @@ impl Relocation {
     async fn transfer(&mut self, scope: Scope, cancel: &CancellationToken) -> Result<String> {
         let mut repeats = 0;
         let mut made_again = false;
+        let mut found_again = 0;
         loop {
             let error = match self.send(scope, cancel).await {
                 Ok(url) => return Ok(url),
@@ -355,12 +372,7 @@ impl Relocation {
                 self.open(scope, cancel).await?;
             } else if unsure {
                 tracing::info!(%error, destination = %self.destination, "looking what became of a file");
-                let look = if refused {
-                    Look::doubtful(&error)
-                } else {
-                    Look::patient(&error)
-                };
-                match self.remote.fate(&self.route, look).await {
+                match self.remote.fate(&self.route, Look::patient(&error)).await {
                     Ok(Fate::Arrived(url)) => return Ok(url),
                     Ok(Fate::Unnamed(file)) => self.passed(file),
                     Ok(Fate::Stayed)
@@ -370,21 +382,55 @@ impl Relocation {
                     {
                         repeats += 1;
                     }
-                    Ok(Fate::Stayed) => return Err(self.failed(scope, error).await),
+                    Ok(Fate::Stayed) => return Err(self.failed(error)),
                     Ok(Fate::Gone) => {
                         let gone = fichier::Error::gone("file/mv");
-                        return Err(self.failed(scope, gone).await);
+                        return Err(self.failed(gone));
                     }
                     Err(look) => {
                         tracing::warn!(%look, "it cannot be seen what became of a file");
                         self.is_lost = true;
-                        return Err(self.failed(scope, error).await);
+                        return Err(self.failed(error));
                     }
                 }
+            } else if refused && found_again < SOURCES && self.is_at_its_beginning() {
+                found_again += 1;
+                if !self.find_again(scope, &error).await? {
+                    return Err(self.failed(error));
+                }
             } else {
-                return Err(self.failed(scope, error).await);
+                return Err(self.failed(error));
             }
         }
+    }
+
+    /// Whether nothing was done yet.
+    fn is_at_its_beginning(&self) -> bool {
+        let (from, file) = &self.original;
+        self.route.from == *from && self.route.file == *file
+    }
+
+    /// 1Fichier refused the file. If another one has its path by now, that one
+    /// is meant. False when the refusal has another reason.
+    ///
+    /// # Errors
+    /// FILE_NOT_FOUND when the path is empty.
+    async fn find_again(&mut self, scope: Scope, error: &fichier::Error) -> Result<bool> {
+        let Route { from, ref file, .. } = self.route;
+        let old = FileAt {
+            folder: from,
+            file: file.clone(),
+        };
+        let found = self.remote.found_again(scope, &self.source, &old, error);
+        let Some(files) = found.await? else {
+            return Ok(false);
+        };
+        let FileAt { folder, file } = pick(&files, self.if_match.as_deref(), &self.source)?;
+        self.route.from = *folder;
+        self.route.file = file.clone();
+        self.original = (*folder, file.clone());
+        self.intend_again().await;
+        Ok(true)
     }
 
     /// The file is at its destination.
@@ -419,6 +465,9 @@ impl Relocation {
             // A file of its own, as far as is known.
             (moved.password, moved.acl) = (false, false);
             remote.stamp(&folders, segment, &mut moved).await;
+        } else {
+            // It came to this path after all that is known there.
+            moved.order = account.catalog.next_order();
         }
         if !copy && from == to && moved.url == file.url {
             account.catalog.file_renamed(to, moved.clone(), &file.name);
@@ -457,6 +506,12 @@ impl Relocation {
             let what = replay::Stored::File(moved.clone());
             account.remember(id, arguments, &path, what);
         }
+        if self.mode != WriteMode::KeepBoth {
+            remote.supersede(&path).await;
+        }
+        if self.action == Action::Move {
+            remote.supersede(&self.source).await;
+        }
         if let Some((intent, write)) = self.intent.take() {
             account.written(intent, write, landed, &moved, left);
         }
@@ -465,24 +520,13 @@ impl Relocation {
     }
 
     /// What a failure tells about the catalog.
-    async fn failed(&self, scope: Scope, error: fichier::Error) -> Error {
+    fn failed(&self, error: fichier::Error) -> Error {
         let Route {
             from, to, ref file, ..
         } = self.route;
         let catalog = &self.remote.account.catalog;
-        // How file/rename says that there is no such file ([API §11]).
-        let gone = match error.kind() {
-            Kind::NotFound => true,
-            Kind::NoChange => {
-                let client = &self.remote.account.client;
-                let exists = client.file_exists(scope, &file.url).await;
-                exists.is_ok_and(|exists| !exists)
-            }
-            _ => false,
-        };
-        if gone {
-            catalog.file_removed(from, &file.url);
-            catalog.doubt(from);
+        if error.kind() == Kind::NotFound {
+            catalog.file_missing(from, &file.url);
             return Error::file_not_found(self.source.as_str());
         }
         let at = match error.kind() {

@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, EntryKind};
 use super::path::{MAX_NAME_BYTES, RemotePath};
-use super::twins::{Contents, Directory, FileAt};
+use super::twins::{Contents, Directory, FileAt, Wants};
 use super::{AtPath, Remote, Staleness};
 use crate::catalog::Snapshot;
 use crate::clock::Moment;
@@ -101,7 +101,7 @@ impl Remote {
         let mut here = RemotePath::root();
         for (depth, segment) in path.segments().enumerate() {
             let contents = self
-                .contents_with(scope, &directory, staleness, segment)
+                .contents_with(scope, &directory, staleness, segment, Wants::Directory)
                 .await
                 .at_path(&here)?;
             here = here.join(segment);
@@ -118,6 +118,35 @@ impl Remote {
             self.warn_of_duplicates(EntryKind::Directory, &here, directory.len());
         }
         Ok(Walk::Folder(directory))
+    }
+
+    /// The directories on the way to a path, itself included, as far as they are
+    /// remembered, the outermost first. Asks nothing.
+    pub(super) async fn known_way(&self, path: &RemotePath) -> Vec<Directory> {
+        let mut way = Vec::new();
+        let mut directory = Directory::root();
+        for segment in path.segments() {
+            let mut parts = Vec::with_capacity(directory.len());
+            for id in directory.ids() {
+                parts.extend(self.account.catalog.peek(id).await.map(|known| (id, known)));
+            }
+            let contents = Contents { parts };
+            let Some(found) = contents.find_directory(self.codec, segment) else {
+                break;
+            };
+            directory = found.clone();
+            way.push(found);
+        }
+        way
+    }
+
+    /// A directory as it is remembered. Asks nothing.
+    pub(super) async fn known_directory(&self, path: &RemotePath) -> Option<Directory> {
+        if path.is_root() {
+            return Some(Directory::root());
+        }
+        let mut way = self.known_way(path).await;
+        (way.len() == path.segments().count()).then(|| way.pop()).flatten()
     }
 
     /// An existing directory. With a demand for freshness, one that seems to be
@@ -191,7 +220,7 @@ impl Remote {
         let mut attempts = path.segments().count();
         loop {
             let directory = self.directory(scope, path, staleness).await?;
-            let contents = self.contents_with(scope, &directory, staleness, name);
+            let contents = self.contents_with(scope, &directory, staleness, name, Wants::File);
             match contents.await {
                 Err(error) if error.reason() == Reason::DirectoryNotFound && attempts > 0 => {
                     attempts -= 1;

@@ -8,13 +8,15 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::directories::{ATTEMPTS, unstable};
 use super::path::RemotePath;
 use super::resolve::{Found, Walk};
 use super::twins::{Directory, FileAt, FolderAt};
 use super::{AtPath, Remote, Staleness};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{Kind, LISTING_CAP, Scope};
+use crate::fichier::{self, Kind, LISTING_CAP, Scope};
 
 /// What was seen longer ago than this is looked at before it is removed,
 /// replaced or moved away. 1Fichier allows one listing of a folder in as long
@@ -23,6 +25,10 @@ pub(super) const SEEN: Duration = Duration::from_secs(30);
 /// What was seen in time may be this old when the call leaves: a longer wait
 /// for the request budget wants another look.
 pub(super) const SEEN_WHEN_SENT: Duration = Duration::from_secs(45);
+
+/// Seconds until a file is asked for again that is there and that calls by its
+/// link do not know yet.
+const TOO_EARLY: [u64; 3] = [1, 2, 4];
 
 impl RemotePath {
     /// Whether the name of the file is its content: an object of a restic
@@ -70,7 +76,7 @@ impl Remote {
                 return Ok(walk);
             }
             walk = self.walk(scope, path, Some(seen)).await?;
-            let unseen = self.unseen_on_way(scope, path).await?;
+            let unseen = self.unseen_on_way(path).await;
             if unseen.is_empty() {
                 return Ok(walk);
             }
@@ -85,23 +91,15 @@ impl Remote {
     /// Folders on the way to a directory that only own calls have told of, a
     /// while ago: what listings do not show may lag, or another program has
     /// moved it.
-    async fn unseen_on_way(&self, scope: Scope, path: &RemotePath) -> Result<Vec<FolderAt>> {
+    async fn unseen_on_way(&self, path: &RemotePath) -> Vec<FolderAt> {
         let catalog = &self.account.catalog;
-        let mut here = RemotePath::root();
-        let mut unseen = Vec::new();
-        for segment in path.segments() {
-            here = here.join(segment);
-            let Walk::Folder(directory) = self.walk(scope, &here, Some(Duration::MAX)).await?
-            else {
-                break;
-            };
-            let folders = directory.folders().filter(|at| {
-                let age = catalog.folder_seen(at.parent, &at.folder);
-                age.is_none_or(|age| age > SEEN)
-            });
-            unseen.extend(folders.cloned());
-        }
-        Ok(unseen)
+        let was_seen = |at: &FolderAt| {
+            let age = catalog.folder_seen(at.parent, &at.folder);
+            age.is_some_and(|age| age <= SEEN)
+        };
+        let way = self.known_way(path).await;
+        let folders = way.iter().flat_map(Directory::folders);
+        folders.filter(|at| !was_seen(at)).cloned().collect()
     }
 
     /// Asks 1Fichier for the path of a file in a directory, which names all
@@ -114,9 +112,9 @@ impl Remote {
         unseen: &[FolderAt],
     ) -> Result<bool> {
         let catalog = &self.account.catalog;
-        let directory = self.directory(scope, path, Some(Duration::MAX)).await?;
+        let directory = self.known_directory(path).await;
         let mut is_told = None;
-        for id in directory.ids() {
+        for id in directory.iter().flat_map(Directory::ids) {
             let Some(known) = catalog.peek(id).await else {
                 continue;
             };
@@ -235,10 +233,96 @@ impl Remote {
         self.find_now(scope, path).await?.into_files(path)
     }
 
+    /// 1Fichier does not know the link of a file, or refuses it without a reason
+    /// that is known. The files that have its path now: others, or the same
+    /// again, if that was stored a moment ago and may be known by now. `None`
+    /// when 1Fichier has the file where it was: the refusal has another reason.
+    ///
+    /// # Errors
+    /// FILE_NOT_FOUND when the path is empty, UPSTREAM_UNAVAILABLE when that
+    /// cannot be known now.
+    pub(super) async fn found_again(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        old: &FileAt,
+        error: &fichier::Error,
+    ) -> Result<Option<Vec<FileAt>>> {
+        let account = &self.account;
+        let FileAt { folder, file } = old;
+        if error.kind() != Kind::NotFound {
+            let target = old.target();
+            let there = account.batches.is_there(scope, &target).await;
+            if there.at_path(path)? {
+                return Ok(None);
+            }
+        }
+        for seconds in TOO_EARLY {
+            if !account.catalog.is_young(*folder, &file.url) {
+                break;
+            }
+            // Stored from here a moment ago: it is there.
+            self.wait(scope, Duration::from_secs(seconds)).await.at_path(path)?;
+            match account.client.file_info(scope, &file.url).await {
+                Ok(info) if info.folder.is_none_or(|told| told == *folder) => {
+                    return self.find_files(scope, path, None).await.map(Some);
+                }
+                Ok(_) => break,
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error).at_path(path),
+            }
+        }
+        let is_young = account.catalog.is_young(*folder, &file.url);
+        if is_young {
+            // Only a listing that shows something else tells that it is not.
+            account.catalog.doubt(*folder);
+        } else {
+            account.catalog.file_missing(*folder, &file.url);
+        }
+        let files = self.find_files(scope, path, None).await?;
+        if files.iter().all(|at| at.file.url != file.url) {
+            return Ok(Some(files));
+        }
+        if is_young {
+            return Err(not_known(path));
+        }
+        // Listings show it, and calls by its link do not know it: either of them
+        // lags.
+        for seconds in TOO_EARLY {
+            self.wait(scope, Duration::from_secs(seconds)).await.at_path(path)?;
+            match account.client.file_info(scope, &file.url).await {
+                Ok(_) => return Ok(Some(files)),
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error).at_path(path),
+            }
+        }
+        Err(not_known(path))
+    }
+
+    /// Waits, unless the caller does not wait as long.
+    async fn wait(&self, scope: Scope, time: Duration) -> Result<(), fichier::Error> {
+        let end = Instant::now() + time;
+        if scope.deadline.is_some_and(|deadline| deadline < end) {
+            let text = "1Fichier does not know yet what was stored a moment ago";
+            return Err(fichier::Error::new("wait", Kind::Deadline, text));
+        }
+        tokio::time::sleep_until(end).await;
+        Ok(())
+    }
+
     async fn is_large(&self, folder: i64) -> bool {
         let known = self.account.catalog.peek(folder).await;
         known.is_some_and(|known| known.content.len() >= LISTING_CAP)
     }
+}
+
+fn not_known(path: &RemotePath) -> Error {
+    Error::new(
+        Reason::UpstreamUnavailable,
+        format!("{path:?} is there, and 1Fichier does not know it by its link yet; ask again"),
+    )
+    .at(path.as_str())
+    .retry_after(SEEN)
 }
 
 #[cfg(test)]

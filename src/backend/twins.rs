@@ -3,6 +3,7 @@
 //! then names several folders, and means what all of them hold together.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::batch::Target;
 use super::entry::{Entry, etag};
@@ -13,7 +14,7 @@ use crate::catalog::{FileRecord, FolderRecord, Snapshot, newest_first};
 use crate::clock::Moment;
 use crate::encoding::NameCodec;
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{ROOT, Scope};
+use crate::fichier::{Kind, ROOT, Scope};
 
 /// A file, and the folder that it is in.
 #[derive(Clone, Debug)]
@@ -142,6 +143,18 @@ impl Directory {
     }
 }
 
+/// What is looked for under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// A directory on the way.
+    Directory,
+    /// A file, most likely.
+    File,
+}
+
+/// A listing that is allowed so soon is waited for.
+const SOON: Duration = Duration::from_secs(2);
+
 /// What the folders of one directory hold.
 #[derive(Debug)]
 pub(super) struct Contents {
@@ -231,6 +244,7 @@ impl Remote {
         directory: &Directory,
         staleness: Staleness,
         segment: &str,
+        wants: Wants,
     ) -> Result<Contents> {
         let contents = self.contents(scope, directory, staleness).await?;
         let catalog = &self.account.catalog;
@@ -240,14 +254,46 @@ impl Remote {
             return Ok(contents);
         }
         for id in directory.ids() {
-            if let Some(since) = catalog.wrong_since(id) {
-                match catalog.folder_since(scope, id, since).await {
-                    Err(error) if error.reason() == Reason::DirectoryNotFound => {}
-                    listed => drop(listed?),
-                }
+            let Some(since) = catalog.wrong_since(id) else {
+                continue;
+            };
+            let wait = catalog.listing_after(id, since).unwrap_or_default();
+            if wants == Wants::File && wait > SOON && self.ask_by_name(scope, id, segment).await? {
+                continue;
+            }
+            match catalog.folder_since(scope, id, since).await {
+                Err(error) if error.reason() == Reason::DirectoryNotFound => {}
+                listed => drop(listed?),
             }
         }
         self.contents(scope, directory, staleness).await
+    }
+
+    /// Asks for the file of a name in a folder that 1Fichier does not let be
+    /// listed now. False when it tells nothing.
+    async fn ask_by_name(&self, scope: Scope, folder: i64, segment: &str) -> Result<bool> {
+        let account = &self.account;
+        let Ok(name) = self.codec.to_stored(segment) else {
+            return Ok(false);
+        };
+        if !account.questions.may_ask() {
+            return Ok(false);
+        }
+        match account.client.file_at(scope, folder, &name).await {
+            Ok(info) if info.folder.is_none_or(|told| told == folder) => {
+                account.catalog.file_shown(folder, info.file.into());
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            // The file, or the folder: only a listing tells.
+            Err(error)
+                if error.is_about_password()
+                    || matches!(error.kind(), Kind::NotFound | Kind::Access) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -206,6 +206,17 @@ impl Catalog {
         self.change(folder, Change::FileAdded(file));
     }
 
+    /// 1Fichier told of a file that the last listing did not show. Not an own
+    /// change: the next listing counts.
+    pub fn file_shown(&self, folder: i64, file: FileRecord) {
+        let mut state = self.lock();
+        self.store.write(Write::File {
+            folder,
+            file: file.clone(),
+        });
+        state.file_shown(folder, file);
+    }
+
     /// A file is gone.
     pub fn file_removed(&self, folder: i64, url: &str) {
         self.change(folder, Change::FileRemoved(url.into()));

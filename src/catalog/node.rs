@@ -492,6 +492,21 @@ impl State {
         }
     }
 
+    /// 1Fichier told of a file by itself.
+    pub(super) fn file_shown(&mut self, folder: i64, mut file: FileRecord) {
+        if let Some(node) = self.nodes.get_mut(&folder)
+            && let Some(known) = &mut node.known
+        {
+            let content = Arc::make_mut(&mut known.content);
+            let before = content.len();
+            if let Some(known) = content.file(&file.url) {
+                file.order = known.order;
+            }
+            content.add_file(file);
+            self.entries += content.len() - before;
+        }
+    }
+
     /// 1Fichier does not know a file that was here: no own change brings it
     /// back, and none hides it if a listing shows it.
     pub(super) fn file_missing(&mut self, folder: i64, url: &str) {

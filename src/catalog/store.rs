@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::content::Content;
+use super::content::{Content, FileRecord};
 use super::node::Change;
 use super::recorded::ContentKey;
 use crate::checksum::Checksum;
@@ -107,6 +107,11 @@ pub(super) enum Write {
     /// The folder is in no other one.
     FolderGone {
         folder: i64,
+    },
+    /// A file is in a folder, and no own change says so.
+    File {
+        folder: i64,
+        file: FileRecord,
     },
     /// The folder is not in this one, and no own change says so.
     FolderMissing {

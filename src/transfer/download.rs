@@ -180,6 +180,11 @@ impl Downloads {
         token
     }
 
+    /// A refusal of late does not count any more: the file may be known by now.
+    pub fn ask_again(&self, target: &Target) {
+        self.lock().refused.remove(target);
+    }
+
     /// Forgets a token, unless another reader has a new one already.
     pub(super) fn forget(&self, target: &Target, used: Option<&Url>) {
         let known = &mut self.lock().known;

@@ -258,7 +258,7 @@ impl Walk {
         let look = match error.kind() {
             _ if error.outcome_unknown() => Look::patient(&error),
             Kind::NoChange | Kind::NotFound | Kind::Refused if unknown.len() == 1 => {
-                Look::doubtful(&error)
+                Look::patient(&error)
             }
             Kind::NoChange | Kind::NotFound | Kind::Refused => Look::short(&error),
             // Certainly nothing was done.

@@ -109,6 +109,14 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::FolderGone { folder } => {
             run("DELETE FROM folders WHERE id = ?1", &[folder])?;
         }
+        Write::File { folder, file } => {
+            let listed = connection
+                .prepare_cached("SELECT 1 FROM listings WHERE folder = ?1")?
+                .exists([folder])?;
+            if listed {
+                insert_file(connection, *folder, file)?;
+            }
+        }
         Write::FolderMissing { parent, id } => {
             run(
                 "DELETE FROM folders WHERE parent = ?1 AND id = ?2",
