@@ -19,7 +19,11 @@ use crate::fichier::{self, Kind, Priority, ROOT, Scope, SubFolder, Turn};
 const ATTEMPTS: u32 = 3;
 /// When listings are asked again that do not show the folder where 1Fichier
 /// says that it is: they may lag ([API §I]).
-const LAG: [u64; 4] = [0, 1, 3, 6];
+const LAG: [u64; 3] = [0, 1, 3];
+/// The same where 1Fichier refuses to do again what may have been done by a call
+/// whose answer was lost.
+const LAG_AFTER_LOSS: Duration = Duration::from_secs(31);
+const LOOKS_AFTER_LOSS: u32 = 2;
 
 /// How names begin that a folder has on its way only.
 pub(super) const IN_BETWEEN: &str = ".pluton-fichier-move-";
@@ -89,11 +93,14 @@ pub(super) struct Load {
 /// How it ended, where it did not fail.
 #[derive(Debug)]
 pub(super) enum Carried {
-    /// The folder is where it should be.
-    Arrived(FolderRecord),
+    /// The folder is where it should be: as 1Fichier says, and as listings show
+    /// if the second is true. They may lag.
+    Arrived(FolderRecord, bool),
     /// It is where it was: another program removed the folder that it was to
     /// go to.
     ParentGone,
+    /// It is at one of two places, and listings will tell at which.
+    Unknown(Error),
 }
 
 /// Why a folder did not get to a place.
@@ -151,7 +158,7 @@ impl<'a> Carrier<'a> {
         }
         let goal = self.at.clone();
         match self.verify().await {
-            Ok(()) => Ok(Carried::Arrived(self.record())),
+            Ok(is_shown) => Ok(Carried::Arrived(self.record(), is_shown)),
             Err(trouble) => self.give_up(&goal, trouble).await,
         }
     }
@@ -211,12 +218,34 @@ impl<'a> Carrier<'a> {
                 Ok(None) => return Err(Trouble::Lost),
                 Err(_) => return Err(Trouble::Unknown(error)),
             }
+            if !error.outcome_unknown() {
+                // Where listings lag, what was done is refused.
+                return match self.shows_late(to).await {
+                    Ok(true) => {
+                        self.arrive(to);
+                        Ok(())
+                    }
+                    Ok(false) => Err(Trouble::Refused(error)),
+                    Err(_) => Err(Trouble::Unknown(error)),
+                };
+            }
             lost += 1;
-            if !error.outcome_unknown() || lost >= ATTEMPTS {
-                return Err(Trouble::Refused(error));
+            if lost >= ATTEMPTS {
+                return Err(Trouble::Unknown(error));
             }
             tokio::time::sleep(Duration::from_secs(lost.into())).await;
         }
+    }
+
+    /// Whether a listing of a while later shows the folder at a place.
+    async fn shows_late(&self, to: &Place) -> Result<bool, fichier::Error> {
+        for _ in 0..LOOKS_AFTER_LOSS {
+            tokio::time::sleep(LAG_AFTER_LOSS).await;
+            if self.look([to.parent, self.at.parent]).await?.as_ref() == Some(to) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Where the folder is, if it is in one of these or in the root.
@@ -242,8 +271,10 @@ impl<'a> Carrier<'a> {
     }
 
     /// 1Fichier said OK each time. One listing shows whether it is so, and
-    /// whether another program has put a folder of the same name there.
-    async fn verify(&self) -> Result<(), Trouble> {
+    /// whether another program has put a folder of the same name there. False
+    /// when it does not show yet: only what it shows elsewhere speaks against
+    /// 1Fichier's word.
+    async fn verify(&self) -> Result<bool, Trouble> {
         let account = &self.remote.account;
         let mut parent_gone = false;
         for pause in LAG {
@@ -262,7 +293,7 @@ impl<'a> Carrier<'a> {
                     tracing::warn!(path = %self.load.destination, %error, "1Fichier moved a directory and does not show now where it is");
                     account.catalog.doubt(self.load.from.parent);
                     account.catalog.doubt(self.at.parent);
-                    return Ok(());
+                    return Ok(false);
                 }
             };
             let Some(found) = folders.iter().find(|folder| folder.id == self.id()) else {
@@ -271,7 +302,7 @@ impl<'a> Carrier<'a> {
             if *found.name == *self.at.name {
                 return match self.rival(folders) {
                     Some(rival) => Err(Trouble::Taken(rival)),
-                    None => Ok(()),
+                    None => Ok(true),
                 };
             }
             if self.passed.iter().all(|before| *before.name != *found.name) {
@@ -280,9 +311,13 @@ impl<'a> Carrier<'a> {
             }
         }
         match self.look([self.at.parent, self.load.from.parent]).await {
-            Ok(Some(place)) if place == self.at => Ok(()),
+            Ok(Some(place)) if place == self.at => Ok(true),
+            // Where it was before, or nowhere: listings lag.
+            Ok(Some(place)) if !parent_gone && self.passed.contains(&place) => Ok(false),
+            Ok(None) if !parent_gone => Ok(false),
             Ok(Some(place)) => Err(self.astray(&self.at, place, parent_gone)),
             Ok(None) => Err(Trouble::Lost),
+            Err(_) if !parent_gone => Ok(false),
             Err(error) => Err(Trouble::Unknown(error)),
         }
     }
@@ -320,7 +355,8 @@ impl<'a> Carrier<'a> {
                 }
                 let (here, there) = (self.path_of(&self.at), self.path_of(wanted));
                 let known = format!("the directory is at {here:?} or at {there:?}; look there");
-                return Err(Error::from(error).at(source.as_str()).also(known));
+                let error = Error::from(error).at(source.as_str()).also(known);
+                return Ok(Carried::Unknown(error));
             }
             Trouble::Lost => return Err(self.lost()),
             Trouble::Taken(rival) => self.taken(wanted, rival),

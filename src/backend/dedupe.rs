@@ -20,7 +20,7 @@ use super::entry::Entry;
 use super::path::RemotePath;
 use super::{AtPath, Remote};
 use crate::catalog::{Content, FileRecord, FolderRecord, newest_first};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fichier::{Priority, Scope};
 
 /// Groups that wait for whoever asked.
@@ -167,11 +167,15 @@ impl Walk {
             if !visited.insert(id) {
                 continue;
             }
+            tokio::task::coop::consume_budget().await;
+            let is_below = visited.len() > 1;
             let Ok(looked) = self.folder(&path, id).await else {
                 return;
             };
             let below = match looked {
                 Ok(below) => below,
+                // Another program removed it after its parent was listed.
+                Err(error) if error.reason() == Reason::DirectoryNotFound && is_below => continue,
                 Err(error) => {
                     let unread = Group::unread(path.clone(), error.at(path.as_str()));
                     if self.groups.send_timeout(unread, PATIENCE).await.is_err() {

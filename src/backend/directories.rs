@@ -1,7 +1,5 @@
 //! Making directories.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::entry::Entry;

@@ -322,6 +322,7 @@ impl Listing {
     async fn visit(&mut self, path: &RemotePath, directory: &Directory) {
         let mut contents = Contents { parts: Vec::new() };
         let mut failures = Vec::new();
+        let mut gone = 0;
         for id in directory.ids() {
             // Two paths to one folder would walk for ever.
             if !self.visited.insert(id) {
@@ -330,11 +331,13 @@ impl Listing {
             let staleness = self.options.staleness;
             match self.remote.snapshot(self.scope, id, staleness).await {
                 Ok(snapshot) => contents.parts.push((id, snapshot)),
+                // Another program removed it after its parent was listed.
+                Err(error) if error.reason() == Reason::DirectoryNotFound => gone += 1,
                 Err(error) => failures.push(error),
             }
         }
-        if directory.len() > 1 && !contents.parts.is_empty() {
-            failures.retain(|error| error.reason() != Reason::DirectoryNotFound);
+        if gone == directory.len() {
+            self.ready.retain(|entry| entry.path != *path || entry.kind != EntryKind::Directory);
         }
         // All of them for one reason are one failure.
         failures.dedup_by_key(|error| error.reason());
@@ -348,6 +351,8 @@ impl Listing {
         while self.ready.len() <= self.page_size
             && let Some((path, directory)) = self.directories.pop()
         {
+            // What is remembered is walked through without a wait.
+            tokio::task::coop::consume_budget().await;
             self.visit(&path, &directory).await;
         }
         let as_of = self.as_of.take()?;

@@ -114,25 +114,40 @@ impl Remote {
                 account.give_up_carries(route.load.folder.id);
                 let folders = vec![route.load.from.parent, route.load.to.parent];
                 let touched = vec![Touched::Folder(route.load.folder.id)];
-                let intent = account.intend(folders, touched, &task).await;
+                let mut intent = Some(account.intend(folders, touched, &task).await);
                 let carried = Carrier::new(&remote, &route.load, turn.take()).run();
                 let carried = match carried.await {
                     Ok(carried) => carried,
                     Err(error) => {
                         // The caller is told where it is.
-                        intent.done();
+                        if let Some(intent) = intent.take() {
+                            intent.done();
+                        }
                         return Err(error);
                     }
                 };
                 match carried {
-                    Carried::Arrived(folder) => {
+                    Carried::Unknown(error) => {
+                        if let Some(intent) = intent.take() {
+                            account.leave(intent, task);
+                        }
+                        account.catalog.settle().await;
+                        return Err(error);
+                    }
+                    Carried::Arrived(folder, is_shown) => {
                         parents.made.clear();
                         account.landings.moved(&source, &destination);
+                        account.writes_moved(&source, &destination);
                         if let Some((id, _lock)) = request {
                             let what = replay::Stored::Folder(folder.clone());
                             account.remember(id, arguments, &destination, what);
                         }
-                        intent.done();
+                        match intent.take() {
+                            // What listings show later may be something else.
+                            Some(intent) if !is_shown => account.leave(intent, task),
+                            Some(intent) => intent.done(),
+                            None => {}
+                        }
                         account.catalog.settle().await;
                         return Ok(Stored {
                             entry: Entry::directory(destination, &folder, 1),
@@ -140,7 +155,9 @@ impl Remote {
                         });
                     }
                     Carried::ParentGone => {
-                        intent.done();
+                        if let Some(intent) = intent.take() {
+                            intent.done();
+                        }
                         drop(route);
                         parents.made.clear();
                         let scope = Scope::new(Priority::Upload);
@@ -166,8 +183,9 @@ impl Remote {
         source: &RemotePath,
         destination: &RemotePath,
     ) -> Result<()> {
-        self.directory(scope, source, None).await?.only(source)?;
-        match self.find(scope, destination, None).await?.0 {
+        self.directory_now(scope, source).await?.only(source)?;
+        // What is in the way may be gone by now.
+        match self.find_now(scope, destination).await? {
             Found::Nothing => {}
             _ => return Err(entry_exists(destination)),
         }

@@ -132,7 +132,7 @@ impl Remote {
             true => None,
             false => Some(self.spool(path, options.size)?),
         };
-        self.check_target(scope, path, &options).await?;
+        self.check_target(scope, path, &options, false).await?;
 
         let algorithms = options
             .checksums
@@ -438,7 +438,8 @@ impl PutSession {
             let target = match self.folder.take() {
                 Some(target) => target,
                 None => {
-                    remote.check_target(scope, &path, &self.options).await?;
+                    let options = &self.options;
+                    remote.check_target(scope, &path, options, true).await?;
                     remote
                         .folder_to_write(scope, &parent, &mut self.made)
                         .await?
@@ -541,6 +542,9 @@ impl PutSession {
         if let Some((id, _lock)) = self.request.take() {
             let what = replay::Stored::File(file.clone());
             account.remember(id, self.options.arguments(&path), &path, what);
+        }
+        if self.options.mode != WriteMode::KeepBoth {
+            remote.supersede(&path).await;
         }
         if perhaps_twice {
             account.watch_for_second(&write, landed, &file);

@@ -638,7 +638,7 @@ impl Remote {
             let third = name_in_between();
             let way = stages(&here, goal, is_free, &third);
             let load = load(&here, goal, way);
-            if let Ok(Carried::Arrived(_)) = Carrier::new(self, &load, None).run().await {
+            if let Ok(Carried::Arrived(..)) = Carrier::new(self, &load, None).run().await {
                 tracing::info!(destination = %carry.destination, "a directory that was half-way is in its place now");
                 if goal == &carry.to {
                     self.carried(carry, goal);

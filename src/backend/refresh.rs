@@ -1,10 +1,11 @@
 //! Forgetting or reloading what is remembered of directories.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::path::RemotePath;
 use super::{AtPath, Remote};
-use crate::error::Result;
+use crate::error::{Reason, Result};
 use crate::fichier::Scope;
 
 /// What was done.
@@ -33,17 +34,32 @@ impl Remote {
         // What is asked to be forgotten may be what hides the directory.
         let directory = self.directory(scope, path, Some(Duration::ZERO)).await?;
         let mut refreshed = Refreshed::default();
-        let mut folders: Vec<_> = directory.ids().collect();
+        let first: Vec<_> = directory.ids().collect();
+        let mut folders = first.clone();
+        // What other programs make of the tree, or 1Fichier shows of it, may be
+        // no tree.
+        let mut visited = HashSet::new();
         while let Some(id) = folders.pop() {
+            if !visited.insert(id) {
+                continue;
+            }
+            tokio::task::coop::consume_budget().await;
             let known = catalog.peek(id).await;
             catalog.doubt(id);
             let content = if reload {
-                refreshed.loaded += 1;
-                Some(
-                    self.snapshot(scope, id, Some(Duration::ZERO))
-                        .await
-                        .at_path(path)?,
-                )
+                match self.snapshot(scope, id, Some(Duration::ZERO)).await {
+                    Ok(content) => {
+                        refreshed.loaded += 1;
+                        Some(content)
+                    }
+                    // Another program has removed it meanwhile.
+                    Err(error)
+                        if error.reason() == Reason::DirectoryNotFound && !first.contains(&id) =>
+                    {
+                        None
+                    }
+                    Err(error) => return Err(error).at_path(path),
+                }
             } else {
                 refreshed.dropped += u64::from(known.is_some());
                 known

@@ -161,7 +161,7 @@ impl Remote {
             create_parents: true,
             ..PutOptions::default()
         };
-        self.check_target(scope, destination, &target).await?;
+        self.check_target(scope, destination, &target, true).await?;
 
         // What is sent must be entered even if the caller goes away.
         let relocation = Relocation {

@@ -20,24 +20,37 @@ pub(super) fn claim_key(folder: i64, segment: &str) -> String {
 }
 
 impl Remote {
-    /// What stands at the path now must allow the write.
+    /// What stands at the path now must allow the write. What is to be replaced
+    /// at once, or forbids the write, is looked at: memory may be old.
     pub(super) async fn check_target(
         &self,
         scope: Scope,
         path: &RemotePath,
         options: &PutOptions,
+        at_once: bool,
     ) -> Result<()> {
         if !options.create_parents
             && let Some((parent, _)) = path.split()
         {
             self.directory(scope, &parent, None).await?;
         }
-        let existing = match self.find(scope, path, None).await?.0 {
-            Found::Root | Found::Folder(_) => return Err(Error::is_a_directory(path.as_str())),
-            Found::Files { files, .. } => files.into_iter().next(),
-            Found::Nothing => None,
+        let found = self.find(scope, path, None).await?.0;
+        let replaces = at_once
+            && options.mode != WriteMode::KeepBoth
+            && matches!(found, Found::Files { .. });
+        if !replaces && allows(path, options, found).is_ok() {
+            return Ok(());
+        }
+        let found = match options.if_match {
+            // What memory lacks is wanted.
+            Some(_) => {
+                let staleness = self.staleness_of_changes(path);
+                self.find(scope, path, staleness).await?;
+                self.find_now(scope, path).await?
+            }
+            None => self.find_now(scope, path).await?,
         };
-        check_existing(path, options, existing.as_ref().map(|at| &at.file))
+        allows(path, options, found)
     }
 
     /// Writes to one place one after the other, so that each sees what the one
@@ -107,6 +120,16 @@ impl Remote {
             }
         }
     }
+}
+
+/// Whether what a path names allows a write to it.
+fn allows(path: &RemotePath, options: &PutOptions, found: Found) -> Result<()> {
+    let existing = match found {
+        Found::Root | Found::Folder(_) => return Err(Error::is_a_directory(path.as_str())),
+        Found::Files { files, .. } => files.into_iter().next(),
+        Found::Nothing => None,
+    };
+    check_existing(path, options, existing.as_ref().map(|at| &at.file))
 }
 
 fn check_existing(

@@ -78,8 +78,17 @@ impl Remote {
         directory: &Directory,
     ) -> Result<()> {
         let catalog = &self.account.catalog;
-        if directory.ids().any(|id| catalog.known_full(id)) {
-            return Err(not_empty(path));
+        for id in directory.ids() {
+            if !catalog.known_full(id) {
+                continue;
+            }
+            // Another program may have emptied it.
+            match self.snapshot(scope, id, self.staleness_of_changes(path)).await {
+                Err(error) if error.reason() == Reason::DirectoryNotFound => {}
+                Err(error) => return Err(error).at_path(path),
+                Ok(listed) if listed.content.is_empty() => {}
+                Ok(_) => return Err(not_empty(path)),
+            }
         }
         if directory.len() == 1 {
             return Ok(());

@@ -57,7 +57,7 @@ impl Remote {
     /// How old what is known of a path, and of the way to it, may be for a
     /// change.
     pub(super) fn staleness_of_changes(&self, path: &RemotePath) -> Staleness {
-        (!self.is_certain(path)).then_some(SEEN)
+        (!self.is_certain(path) && !self.is_read_only()).then_some(SEEN)
     }
 
     /// Walks down to a directory that is to be changed, or something in it. Each

@@ -31,6 +31,7 @@ mod move_dir;
 mod names;
 mod newest;
 mod operations;
+mod others;
 mod overload;
 mod passwords;
 mod persistence;
