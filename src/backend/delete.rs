@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Change, Target};
+use super::locks::{Guard, Key, operation};
 use super::path::RemotePath;
 use super::twins::{FileAt, pick};
-use super::{AtPath, Remote, path_key};
+use super::{AtPath, Remote};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
 
@@ -36,10 +36,19 @@ impl Remote {
         targets: &[DeleteTarget],
         allow_missing: bool,
     ) -> Result<Vec<Result<()>>> {
+        operation(self.delete_files(scope, targets, allow_missing)).await
+    }
+
+    async fn delete_files(
+        &self,
+        scope: Scope,
+        targets: &[DeleteTarget],
+        allow_missing: bool,
+    ) -> Result<Vec<Result<()>>> {
         self.check_writable()?;
         // Whoever moves one of them away must have done so before it is looked
         // up, or do so after it is gone: it would be removed at its new place.
-        let keys = targets.iter().map(|target| path_key(&target.path));
+        let keys = targets.iter().map(|target| Key::path(&target.path));
         let held = self.account.locks.hold_all(keys.collect()).await;
         for target in targets {
             self.account.give_up_writes(&target.path);
@@ -94,7 +103,7 @@ impl Remote {
         &self,
         scope: Scope,
         files: Vec<Target>,
-        held: Vec<OwnedMutexGuard<()>>,
+        held: Vec<Guard>,
     ) -> Result<Vec<Result<String, fichier::Error>>> {
         let scope = scope.with_priority(Priority::Delete);
         let cancel = CancellationToken::new();

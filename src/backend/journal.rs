@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::Target;
 use super::carry::{IN_BETWEEN, Place};
+use super::locks::Key;
 use super::path::RemotePath;
-use super::{Account, Remote, path_key};
+use super::{Account, Remote};
 use crate::catalog::{Content, FileRecord, FolderRecord, Intent, Touched, Whirlpool};
 use crate::encoding::{Mask, NameCodec};
 use crate::fichier::{Access, same_name};
@@ -134,10 +135,10 @@ impl Write {
     }
 
     /// The paths that nobody else may write to while it is looked after.
-    pub(super) fn keys(&self) -> Vec<String> {
-        let mut keys = vec![path_key(&self.path)];
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let mut keys = vec![Key::path(&self.path)];
         if let Some(source) = &self.source {
-            keys.extend(way(&source.path, &self.path).map(|path| path_key(&path)));
+            keys.extend(way(&source.path, &self.path).map(Key::Path));
         }
         keys
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::journal::{Landing, Task};
+use super::locks::{Key, operation};
 use super::path::RemotePath;
 use super::resolve::Walk;
 use super::{AtPath, Remote};
@@ -166,7 +167,7 @@ impl Remote {
             return Ok((folder, file.clone()));
         }
         let stored = Instant::now();
-        let _lock = account.locks.hold(format!("landing {folder}")).await;
+        let _lock = account.locks.hold(Key::Landing(folder)).await;
         let asked_meanwhile = account
             .landings
             .lock()
@@ -217,7 +218,7 @@ impl Remote {
             self.access.clone(),
             path.clone(),
         );
-        tokio::spawn(async move {
+        tokio::spawn(operation(async move {
             tokio::time::sleep(TRUST).await;
             let Some(account) = account.upgrade() else {
                 return;
@@ -228,7 +229,7 @@ impl Remote {
                 codec,
                 access,
             };
-            let _lock = remote.account.locks.hold(format!("landing {folder}")).await;
+            let _lock = remote.account.locks.hold(Key::Landing(folder)).await;
             if let Some(known) = remote.account.landings.lock().get_mut(&folder) {
                 known.scheduled = false;
             }
@@ -238,7 +239,7 @@ impl Remote {
             {
                 tracing::error!(%path, %error, "uploaded files may not be in their directory; look into the root");
             }
-        });
+        }));
     }
 
     /// Asks where the last file of a folder is. If elsewhere, moves all that

@@ -13,10 +13,9 @@ use tokio::time::Instant;
 use super::batch::Target;
 use super::carry::{Carried, Carrier, Load, Place, name_in_between, stages};
 use super::journal::{Carry, Source, Task, Write};
+use super::locks::{Key, operation};
 use super::lost::{Fate, Look, Route};
-use super::move_dir::TREE;
 use super::path::RemotePath;
-use super::replace::claim_key;
 use super::{Account, Remote, replay};
 use crate::catalog::{Content, FileRecord, FolderRecord, Intent, Unfinished};
 use crate::error::Reason;
@@ -206,7 +205,7 @@ impl Account {
     /// One look at each. Returns whether anything ended.
     async fn look(self: &Arc<Self>) -> bool {
         let ids: Vec<u64> = self.recovery.lock().open.keys().copied().collect();
-        let looks = ids.iter().map(|id| self.look_at(*id));
+        let looks = ids.iter().map(|id| operation(self.look_at(*id)));
         let ended = join_all(looks).await.into_iter().filter(|ended| *ended);
         let ended = ended.count() > 0;
         self.catalog.settle().await;
@@ -382,7 +381,7 @@ impl Remote {
             return Seen::End;
         };
         let _paths = account.locks.hold_all(write.keys()).await;
-        let _place = account.locks.hold(claim_key(write.folder, segment)).await;
+        let _place = account.locks.hold(Key::place(write.folder, segment)).await;
         // A later call to the same path may have dealt with it.
         let Some(open) = account.recovery.get(id) else {
             return Seen::End;
@@ -576,7 +575,7 @@ impl Remote {
     /// Brings a directory that is half-way to where it should be, or back.
     async fn look_for_folder(&self, id: u64, carry: &Carry) -> Seen {
         let account = &self.account;
-        let _tree = account.locks.hold(TREE.to_owned()).await;
+        let _tree = account.locks.hold(Key::Tree).await;
         // A later call may have moved it on while this waited.
         if account.recovery.get(id).is_none() {
             return Seen::End;

@@ -2,17 +2,17 @@
 
 mod send;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::directories::{Made, Writable};
 use super::entry::Entry;
 use super::journal::{Source, Task, Write, way};
+use super::locks::{Guard, Key, Operation, operation};
 use super::lost::{Fate, Look, Route};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode};
 use super::twins::{FileAt, pick};
-use super::{Remote, path_key, replay};
+use super::{Remote, replay};
 use crate::catalog::{FileRecord, Intent, Touched};
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
@@ -54,14 +54,14 @@ struct Relocation {
     original: (i64, FileRecord),
     made: Made,
     /// The directory at the destination, and the right to write this name.
-    target: Option<(Writable, OwnedMutexGuard<()>)>,
+    target: Option<(Writable, Guard)>,
     /// What it is to do, on disk.
     intent: Option<(Intent, Write)>,
     /// Nobody knows where it is.
     is_lost: bool,
-    request: Option<(String, String, OwnedMutexGuard<()>)>,
+    request: Option<(String, String, Guard)>,
     /// Nobody else writes to these paths.
-    _paths: Vec<OwnedMutexGuard<()>>,
+    _paths: Vec<Guard>,
 }
 
 impl Remote {
@@ -77,8 +77,7 @@ impl Remote {
         destination: &RemotePath,
         options: RelocateOptions,
     ) -> Result<Stored> {
-        self.relocate(scope, Action::Move, source, destination, options)
-            .await
+        operation(self.relocate(scope, Action::Move, source, destination, options)).await
     }
 
     /// Copies a file.
@@ -92,8 +91,7 @@ impl Remote {
         destination: &RemotePath,
         options: RelocateOptions,
     ) -> Result<Stored> {
-        self.relocate(scope, Action::Copy, source, destination, options)
-            .await
+        operation(self.relocate(scope, Action::Copy, source, destination, options)).await
     }
 
     async fn relocate(
@@ -117,7 +115,7 @@ impl Remote {
         );
         let mut request = None;
         if let Some(id) = options.request_id {
-            let lock = account.locks.hold(format!("request {id}")).await;
+            let lock = account.locks.hold(Key::request(&id)).await;
             if let Some(entry) = self.replay(&id, &arguments).await? {
                 return Ok(Stored {
                     entry,
@@ -181,7 +179,8 @@ impl Remote {
         };
         let cancel = CancellationToken::new();
         let guard: DropGuard = cancel.clone().drop_guard();
-        let task = account.tasks.spawn(relocation.run(scope, cancel));
+        let run = Operation::current().goes_on(relocation.run(scope, cancel));
+        let task = account.tasks.spawn(run);
         let entry = task.await;
         guard.disarm();
         let entry =
@@ -195,10 +194,10 @@ impl Remote {
 
 /// The paths that nobody else may write to meanwhile: the destination, what is
 /// moved away, and where the file or its copy may be for a moment.
-fn keys(action: Action, source: &RemotePath, destination: &RemotePath) -> Vec<String> {
+fn keys(action: Action, source: &RemotePath, destination: &RemotePath) -> Vec<Key> {
     let way = way(source, destination).filter(|path| action == Action::Move || path != source);
     let paths = way.chain([destination.clone()]);
-    paths.map(|path| path_key(&path)).collect()
+    paths.map(Key::Path).collect()
 }
 
 fn extension(name: &str) -> Option<&str> {
