@@ -50,6 +50,14 @@ impl Clock {
         }
     }
 
+    /// A moment of this run.
+    pub fn at(&self, at: Instant) -> Moment {
+        Moment {
+            at: Some(at),
+            time: self.now() - at.elapsed(),
+        }
+    }
+
     /// How long ago a moment was. When the time of day jumped back since a
     /// moment of an earlier run, nothing is known: it is as old as can be.
     pub fn age(&self, moment: Moment) -> Duration {

@@ -238,7 +238,8 @@ impl Batches {
         let gone = || Error::gone(change.endpoint());
         let known = self.catalog.peek(folder).await;
         // One of a folder that is listed in parts, for minutes, is asked for.
-        let is_large = known.is_some_and(|known| known.content.len() >= LISTING_CAP);
+        let is_large = self.catalog.is_walked(folder)
+            || known.is_some_and(|known| known.content.len() >= LISTING_CAP);
         if !is_large || several {
             match self.catalog.folder(scope, folder, Some(SEEN)).await {
                 Ok(listed) if !listed.content.has_file(url) => return Err(gone()),
@@ -392,12 +393,17 @@ impl Batches {
             // Here and not by those who wait: they may have left.
             if change == Change::Remove && is_gone(&outcome) {
                 match outcome {
-                    Ok(_) => self.catalog.file_removed(folder, &url),
+                    Ok(_) => {
+                        self.catalog.file_removed(folder, &url);
+                        self.landings.forget(folder, &url);
+                    }
                     // Not by us: if a listing shows it, it is there.
-                    Err(_) => self.catalog.file_missing(folder, &url),
+                    Err(_) => {
+                        self.catalog.file_missing(folder, &url);
+                        self.landings.is_unwanted(folder, &url);
+                    }
                 }
                 self.catalog.forget_modified(&url);
-                self.landings.forget(folder, &url);
             }
             for sender in senders {
                 let _ = sender.send(Some(outcome.clone()));

@@ -218,8 +218,10 @@ impl<'a> Carrier<'a> {
                 Ok(None) => return Err(Trouble::Lost),
                 Err(_) => return Err(Trouble::Unknown(error)),
             }
-            if !error.outcome_unknown() {
-                // Where listings lag, what was done is refused.
+            lost += 1;
+            if !error.outcome_unknown() || lost >= ATTEMPTS {
+                // Where listings lag, it may be there all the same, and what was
+                // done is refused.
                 return match self.shows_late(to).await {
                     Ok(true) => {
                         self.arrive(to);
@@ -228,10 +230,6 @@ impl<'a> Carrier<'a> {
                     Ok(false) => Err(Trouble::Refused(error)),
                     Err(_) => Err(Trouble::Unknown(error)),
                 };
-            }
-            lost += 1;
-            if lost >= ATTEMPTS {
-                return Err(Trouble::Unknown(error));
             }
             tokio::time::sleep(Duration::from_secs(lost.into())).await;
         }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::entry::Entry;
+use super::locks::operation;
 use super::path::RemotePath;
 use super::{AtPath, Remote};
 use crate::catalog::{Content, FileRecord, FolderRecord, newest_first};
@@ -136,7 +137,8 @@ impl Remote {
             groups: sender,
             cancel,
         };
-        self.account.tasks.spawn(walk.run(path.clone(), id));
+        let walk = operation(walk.run(path.clone(), id));
+        self.account.tasks.spawn(walk);
         Ok(Dedupe {
             groups,
             _cancel: guard,

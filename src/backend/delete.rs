@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Change, Target};
+use super::locks::{Key, operation};
 use super::path::RemotePath;
 use super::twins::{FileAt, pick};
-use super::{AtPath, Remote, path_key};
+use super::{AtPath, Remote};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
 
@@ -34,10 +35,19 @@ impl Remote {
         targets: &[DeleteTarget],
         allow_missing: bool,
     ) -> Result<Vec<Result<()>>> {
+        operation(self.delete_files(scope, targets, allow_missing)).await
+    }
+
+    async fn delete_files(
+        &self,
+        scope: Scope,
+        targets: &[DeleteTarget],
+        allow_missing: bool,
+    ) -> Result<Vec<Result<()>>> {
         self.check_writable()?;
         // Whoever moves one of them away must have done so before it is looked
         // up, or do so after it is gone: it would be removed at its new place.
-        let keys = targets.iter().map(|target| path_key(&target.path));
+        let keys = targets.iter().map(|target| Key::path(&target.path));
         let held = self.account.locks.hold_all(keys.collect()).await;
         let mut results: Vec<Result<()>> = Vec::with_capacity(targets.len());
         // By URL: the targets that named the file.
@@ -84,7 +94,7 @@ impl Remote {
             for (target, result) in targets.iter().zip(&results) {
                 // Whoever names a version means no other one.
                 if result.is_ok() && target.if_match.is_none() {
-                    remote.supersede(&target.path).await;
+                    remote.supersede(&target.path, None).await;
                 }
             }
             remote.account.catalog.settle().await;

@@ -4,10 +4,11 @@ use tokio::time::Instant;
 
 use super::entry::Entry;
 use super::in_use::Writing;
+use super::locks::{Key, operation};
 use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::{Directory, FolderAt};
-use super::{AtPath, Remote, mkdir_key};
+use super::{AtPath, Remote};
 use crate::catalog::{FolderRecord, Touched};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Kind, Priority, ROOT, Scope, Turn};
@@ -42,6 +43,15 @@ impl Remote {
     /// a parent is missing and must not be made. A refusal by 1Fichier is an
     /// error and never the root.
     pub async fn mkdir(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        create_parents: bool,
+    ) -> Result<(Entry, bool)> {
+        operation(self.make_directory(scope, path, create_parents)).await
+    }
+
+    async fn make_directory(
         &self,
         scope: Scope,
         path: &RemotePath,
@@ -159,7 +169,7 @@ impl Remote {
         let name = self.stored_name(path, segment)?;
         // Creations of one name one after the other: 1Fichier may make two
         // folders of it ([API §J2]).
-        let key = mkdir_key(parent, segment);
+        let key = Key::mkdir(parent, segment);
         let lock = self.account.locks.hold(key).await;
         let writing = self.account.in_use.write(parent).await;
         if self.account.catalog.is_removed(parent) {
@@ -278,12 +288,15 @@ impl Remote {
     }
 
     /// Takes folders away again that were made for something that failed.
-    /// Only empty ones go.
+    /// Only empty ones go that nobody writes to. Waits for no lock, so that the
+    /// caller may hold any.
     pub(super) async fn unmake(&self, made: Made) {
         for FolderAt { parent, folder } in made.into_iter().rev() {
             let id = folder.id;
             // Others may have begun to write there, or have moved it.
-            let _removing = self.account.in_use.remove_when_idle(id).await;
+            let Some(_removing) = self.account.in_use.remove(id) else {
+                return;
+            };
             let catalog = &self.account.catalog;
             if catalog.known_full(id) || !catalog.may_hold(parent, &folder) {
                 return;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::locks::{Key, order};
+
 #[derive(Debug, Default)]
 struct Use {
     writers: usize,
@@ -51,13 +53,18 @@ impl Drop for Writing {
     }
 }
 
-/// Nobody begins to write to the folder while this is held.
+/// Nobody begins to write to the folder while this is held. Whoever holds it
+/// waits for no lock: those who want to write wait with locks of their own.
 #[derive(Debug)]
-pub(super) struct Removing(Arc<Shared>, i64);
+pub(super) struct Removing {
+    shared: Arc<Shared>,
+    folder: i64,
+    _note: order::Note,
+}
 
 impl Drop for Removing {
     fn drop(&mut self) {
-        self.0.leave(self.1, |used| used.removing = false);
+        self.shared.leave(self.folder, |used| used.removing = false);
     }
 }
 
@@ -65,70 +72,66 @@ impl FoldersInUse {
     /// Keeps a folder from being removed. Waits while that is being tried, so
     /// the folder may be gone afterwards.
     pub(super) async fn write(&self, folder: i64) -> Writing {
-        self.when(|| {
-            let mut folders = self.0.lock();
-            let used = folders.entry(folder).or_default();
-            if used.removing {
-                return None;
+        order::may_wait_for_removal(folder);
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(writing) = self.try_write(folder) {
+                return writing;
             }
-            used.writers += 1;
-            Some(Writing(Arc::clone(&self.0), folder))
-        })
-        .await
+            changed.await;
+        }
     }
 
-    /// Lets a folder be removed, unless it is in use.
+    fn try_write(&self, folder: i64) -> Option<Writing> {
+        let mut folders = self.0.lock();
+        let used = folders.entry(folder).or_default();
+        if used.removing {
+            return None;
+        }
+        used.writers += 1;
+        Some(Writing(Arc::clone(&self.0), folder))
+    }
+
+    /// Lets a folder be removed, unless it is in use. Nobody waits for that: a
+    /// write may take as long as its client likes.
     pub(super) fn remove(&self, folder: i64) -> Option<Removing> {
         let mut folders = self.0.lock();
         if folders.contains_key(&folder) {
             return None;
         }
         folders.entry(folder).or_default().removing = true;
-        Some(Removing(Arc::clone(&self.0), folder))
-    }
-
-    /// The same, as soon as it is not in use any more.
-    pub(super) async fn remove_when_idle(&self, folder: i64) -> Removing {
-        self.when(|| self.remove(folder)).await
-    }
-
-    async fn when<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
-        loop {
-            let changed = self.0.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(done) = attempt() {
-                return done;
-            }
-            changed.await;
-        }
+        drop(folders);
+        Some(Removing {
+            shared: Arc::clone(&self.0),
+            folder,
+            _note: order::note(Key::Removing(folder)),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::locks::operation;
 
     #[tokio::test]
     async fn a_folder_is_written_to_or_removed() {
         let folders = FoldersInUse::default();
-        let first = folders.write(1).await;
-        let second = folders.write(1).await;
-        assert!(folders.remove(1).is_none());
-        assert!(folders.remove(2).is_some());
-        let idle = tokio::spawn({
-            let folders = folders.clone();
-            async move { folders.remove_when_idle(1).await }
-        });
+        let writers = operation(async { [folders.write(1).await, folders.write(1).await] });
+        let [first, second] = writers.await;
+        let remove = async |folder| operation(async { folders.remove(folder) }).await;
+        assert!(remove(1).await.is_none());
+        assert!(remove(2).await.is_some());
         drop(first);
-        tokio::task::yield_now().await;
-        assert!(!idle.is_finished());
+        assert!(remove(1).await.is_none());
         drop(second);
-        let removing = idle.await.unwrap();
-        assert!(folders.remove(1).is_none());
+        let removing = remove(1).await.unwrap();
+        assert!(remove(1).await.is_none());
         let writer = tokio::spawn({
             let folders = folders.clone();
-            async move { folders.write(1).await }
+            operation(async move { folders.write(1).await })
         });
         tokio::task::yield_now().await;
         assert!(!writer.is_finished());

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::Target;
 use super::carry::{IN_BETWEEN, Place};
+use super::locks::Key;
 use super::path::RemotePath;
-use super::{Account, Remote, path_key};
+use super::{Account, Remote};
 use crate::catalog::{Content, FileRecord, FolderRecord, Intent, Touched, Whirlpool};
 use crate::encoding::{Mask, NameCodec};
 use crate::fichier::{Access, same_name};
@@ -95,6 +96,9 @@ pub(super) struct Landing {
     pub(super) encoding: u64,
     pub(super) folder: i64,
     pub(super) file: FileRecord,
+    /// Something else became of its path: it is not brought home, but goes.
+    #[serde(default)]
+    pub(super) unwanted: bool,
 }
 
 impl Task {
@@ -139,10 +143,10 @@ impl Write {
     }
 
     /// The paths that nobody else may write to while it is looked after.
-    pub(super) fn keys(&self) -> Vec<String> {
-        let mut keys = vec![path_key(&self.path)];
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let mut keys = vec![Key::path(&self.path)];
         if let Some(source) = &self.source {
-            keys.extend(way(&source.path, &self.path).map(|path| path_key(&path)));
+            keys.extend(way(&source.path, &self.path).map(Key::Path));
         }
         keys
     }
@@ -217,7 +221,7 @@ pub(super) fn way(
 
 /// Whether a path is that of a write, or names the same place: a directory that
 /// was moved has another path than when the write began.
-fn is_place(path: &RemotePath, folders: &[i64], other: &RemotePath, folder: i64) -> bool {
+pub(super) fn is_place(path: &RemotePath, folders: &[i64], other: &RemotePath, folder: i64) -> bool {
     let name = |path: &RemotePath| path.segments().next_back().map(ToOwned::to_owned);
     path == other || folders.contains(&folder) && name(path) == name(other)
 }

@@ -4,7 +4,9 @@
 //!
 //! Asking costs a call, so one answer counts for a while: a folder that was
 //! seen lately is trusted at once and asked about a little later, for all files
-//! that came meanwhile. What landed elsewhere is moved to where it belongs.
+//! that came meanwhile. What landed elsewhere is moved to where it belongs, or
+//! goes if something else became of its path. A file is looked after until that
+//! is done, also after a restart.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,23 +14,45 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::journal::{Landing, Task};
+use super::batch::{Change, Target};
+use super::journal::{Landing, Task, is_place};
+use super::locks::{Key, operation};
 use super::path::RemotePath;
 use super::{AtPath, Remote};
-use crate::catalog::{Catalog, FileRecord};
+use crate::catalog::{Catalog, FileRecord, Touched};
 use crate::error::Result;
-use crate::fichier::{self, BATCH, Kind, Priority, ROOT, Scope};
+use crate::fichier::{BATCH, Kind, Priority, ROOT, Scope};
 
 /// A folder that was seen less than this ago is trusted for now.
 const TRUST: Duration = Duration::from_secs(30);
+/// After a failure it is asked again later and later, but no later than this.
+const LONGEST: Duration = Duration::from_secs(900);
 /// Files of a folder that are remembered until it is asked about.
 const PENDING: usize = 10_000;
+/// Files that are asked about, until one of them tells.
+const SAMPLES: usize = 3;
 
 /// A file whose place is not confirmed, and the note of it on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
-    file: FileRecord,
+    landing: Landing,
     note: u64,
+    /// A call waits to learn where it is.
+    awaited: bool,
+}
+
+impl Pending {
+    fn file(&self) -> &FileRecord {
+        &self.landing.file
+    }
+
+    /// It is not brought home any more.
+    fn give_up(&mut self, catalog: &Catalog) {
+        if !std::mem::replace(&mut self.landing.unwanted, true) {
+            let task = Task::Landing(self.landing.clone());
+            catalog.rewrite_intent(self.note, task.text());
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,8 +63,23 @@ struct Folder {
     seen: Option<Instant>,
     /// What was stored since then.
     pending: Vec<Pending>,
+    /// Where files are by now that calls wait for, by the link that they had.
+    homes: HashMap<Box<str>, Home>,
     /// Somebody will ask.
     scheduled: bool,
+}
+
+/// A folder, and the file as it is there.
+type Home = (i64, FileRecord);
+
+/// What a question has brought.
+enum Answer {
+    /// Files are in their folder, or where somebody has put them on purpose.
+    Home,
+    /// They are in the root.
+    Astray,
+    /// 1Fichier does not tell; it is asked again later.
+    Unknown,
 }
 
 /// What is known of the folders that are written to.
@@ -62,14 +101,16 @@ impl Landings {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, folder: i64, change: impl FnOnce(&mut Folder)) {
+    fn change<T>(&self, folder: i64, change: impl FnOnce(&mut Folder) -> T) -> T {
         let mut folders = self.lock();
         if folders.len() > 10_000 {
             folders.retain(|_, folder| {
-                folder.scheduled || folder.seen.is_some_and(|at| at.elapsed() < TRUST)
+                folder.scheduled
+                    || !folder.pending.is_empty()
+                    || folder.seen.is_some_and(|at| at.elapsed() < TRUST)
             });
         }
-        change(folders.entry(folder).or_default());
+        change(folders.entry(folder).or_default())
     }
 
     /// 1Fichier showed the folder at this moment.
@@ -100,113 +141,148 @@ impl Landings {
         known.unwrap_or_else(|| otherwise.clone())
     }
 
+    fn pending(&self, folder: i64) -> Vec<Pending> {
+        let folders = self.lock();
+        let known = folders.get(&folder);
+        known.map_or_else(Vec::new, |known| known.pending.clone())
+    }
+
     /// A file leaves its folder on purpose: to ask for it would be one of the
     /// questions in vain that lead to a ban ([API §1.1]).
     pub(super) fn forget(&self, folder: i64, url: &str) {
-        if let Some(known) = self.lock().get_mut(&folder)
-            && let Some(at) = known
-                .pending
-                .iter()
-                .position(|pending| *pending.file.url == *url)
-        {
-            let pending = known.pending.remove(at);
-            self.catalog.end_intent(pending.note);
+        self.take(folder, |pending| *pending.file().url == *url);
+    }
+
+    /// A file was to go, and was not in its folder: if it landed elsewhere, it
+    /// goes from there.
+    pub(super) fn is_unwanted(&self, folder: i64, url: &str) {
+        if let Some(known) = self.lock().get_mut(&folder) {
+            let mut pending = known.pending.iter_mut();
+            if let Some(pending) = pending.find(|pending| *pending.file().url == *url) {
+                pending.give_up(&self.catalog);
+            }
         }
     }
 
-    /// It is known where these are.
-    fn settled(&self, pending: &[Pending]) {
-        for pending in pending {
+    /// Something else became of a path, in one of these folders: what landed
+    /// elsewhere does not come home any more, but the file that is kept.
+    pub(super) fn supersede(
+        &self,
+        path: &RemotePath,
+        folders: &[i64],
+        kept: Option<&str>,
+        segment: impl Fn(&str) -> String,
+    ) {
+        for (folder, known) in self.lock().iter_mut() {
+            let Some(parent) = known.path.clone() else {
+                continue;
+            };
+            for pending in &mut known.pending {
+                let its = parent.join(&segment(&pending.file().name));
+                let is_kept = kept == Some(&*pending.file().url);
+                if !is_kept && is_place(path, folders, &its, *folder) {
+                    pending.give_up(&self.catalog);
+                }
+            }
+        }
+    }
+
+    /// It is known where these are. Returns them.
+    fn take(&self, folder: i64, is_it: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+        let taken: Vec<Pending> = match self.lock().get_mut(&folder) {
+            Some(known) => {
+                let taken = known.pending.extract_if(.., |pending| is_it(pending));
+                taken.collect()
+            }
+            None => Vec::new(),
+        };
+        for pending in &taken {
             self.catalog.end_intent(pending.note);
         }
+        taken
     }
 }
 
 impl Remote {
     /// Makes sure that a stored file is in its folder: now, when the folder was
-    /// not seen lately, else soon. Returns the folder where it is.
-    ///
-    /// # Errors
-    /// When it landed elsewhere and cannot be moved.
+    /// not seen lately, else soon. Returns the folder where it is, and the file
+    /// as it is there.
     pub(super) async fn confirm_landing(
         &self,
         scope: Scope,
         path: &RemotePath,
         folder: i64,
         file: &FileRecord,
-    ) -> Result<(i64, FileRecord)> {
+    ) -> (i64, FileRecord) {
         let account = &self.account;
         // 1Fichier tells nothing about what is protected.
         let untold = file.password || file.acl;
         if folder == ROOT || untold || account.catalog.is_exclusive() {
-            return Ok((folder, file.clone()));
+            return (folder, file.clone());
         }
-        let trusted = {
-            let listed = account.catalog.listed_at(folder);
-            let mut folders = account.landings.lock();
-            let known = folders.entry(folder).or_default();
+        let listed = account.catalog.listed_at(folder);
+        let trusted = account.landings.change(folder, |known| {
             known.seen = known.seen.max(listed);
+            known.path.get_or_insert_with(|| path.clone());
+            let trusted = known.seen.is_some_and(|at| at.elapsed() < TRUST);
             if known.pending.len() < PENDING {
                 let landing = Landing {
                     path: path.clone(),
                     encoding: self.codec.mask().bits(),
                     folder,
                     file: file.clone(),
+                    unwanted: false,
                 };
+                let task = Task::Landing(landing.clone());
                 known.pending.push(Pending {
-                    file: file.clone(),
-                    note: account.catalog.note(Task::Landing(landing).text()),
+                    landing,
+                    note: account.catalog.note(task.text()),
+                    awaited: !trusted,
                 });
             }
-            known.seen.is_some_and(|at| at.elapsed() < TRUST)
-        };
+            trusted
+        });
         if trusted {
             self.confirm_soon(path, folder);
-            return Ok((folder, file.clone()));
+            return (folder, file.clone());
         }
         let stored = Instant::now();
-        let _lock = account.locks.hold(format!("landing {folder}")).await;
-        let asked_meanwhile = account
-            .landings
-            .lock()
-            .get(&folder)
-            .and_then(|known| known.seen);
-        if asked_meanwhile.is_some_and(|at| at >= stored) {
+        let _lock = account.locks.hold(Key::Landing(folder)).await;
+        let home = account.landings.change(folder, |known| {
+            let asked_meanwhile = known.seen.is_some_and(|at| at >= stored);
+            let home = known.homes.remove(&file.url);
+            home.or_else(|| asked_meanwhile.then(|| (folder, file.clone())))
+        });
+        if let Some(home) = home {
             // Another file of the same time was asked about.
-            return Ok((folder, file.clone()));
+            return home;
         }
-        let moved = self.confirm_now(scope, path, folder).await?;
-        Ok(match moved {
-            None => (folder, file.clone()),
-            Some((folder, files)) => {
-                let found = files
-                    .into_iter()
-                    .find(|moved| moved.whirlpool == file.whirlpool && moved.name == file.name);
-                (folder, found.unwrap_or_else(|| file.clone()))
-            }
-        })
+        self.confirm_now(scope, path, folder).await;
+        let home = account.landings.change(folder, |known| known.homes.remove(&file.url));
+        // Where it is not known, it is stored all the same, and looked after.
+        home.unwrap_or_else(|| (folder, file.clone()))
     }
 
     /// What an earlier run has not asked about.
     pub(super) fn confirm_later(&self, note: u64, landing: Landing) {
-        let Landing {
-            path, folder, file, ..
-        } = landing;
+        let (path, folder) = (landing.path.clone(), landing.folder);
         self.account.landings.change(folder, |known| {
             known.path = Some(path.clone());
-            known.pending.push(Pending { file, note });
+            known.pending.push(Pending {
+                landing,
+                note,
+                awaited: false,
+            });
         });
         self.confirm_soon(&path, folder);
     }
 
-    /// Asks once the trust is over, on behalf of nobody.
+    /// Asks once the trust is over, on behalf of nobody, and again until it is
+    /// known where all files are.
     fn confirm_soon(&self, path: &RemotePath, folder: i64) {
-        {
-            let mut folders = self.account.landings.lock();
-            let known = folders.entry(folder).or_default();
-            if std::mem::replace(&mut known.scheduled, true) {
-                return;
-            }
+        let scheduled = |known: &mut Folder| std::mem::replace(&mut known.scheduled, true);
+        if self.account.landings.change(folder, scheduled) {
+            return;
         }
         // Not a task that shutdown waits for, and it keeps nothing alive.
         let (account, name, codec, access, path) = (
@@ -216,130 +292,196 @@ impl Remote {
             self.access.clone(),
             path.clone(),
         );
-        tokio::spawn(async move {
-            tokio::time::sleep(TRUST).await;
-            let Some(account) = account.upgrade() else {
-                return;
-            };
-            let remote = Self {
-                name,
-                account,
-                codec,
-                access,
-            };
-            let _lock = remote.account.locks.hold(format!("landing {folder}")).await;
-            if let Some(known) = remote.account.landings.lock().get_mut(&folder) {
-                known.scheduled = false;
+        let work = async move {
+            let mut pause = TRUST;
+            loop {
+                tokio::time::sleep(pause).await;
+                let Some(account) = account.upgrade() else {
+                    return;
+                };
+                let remote = Self {
+                    name: Arc::clone(&name),
+                    account,
+                    codec,
+                    access: access.clone(),
+                };
+                let scope = Scope::new(Priority::Background);
+                if operation(remote.confirm_all(scope, &path, folder)).await {
+                    return;
+                }
+                pause = (pause * 2).min(LONGEST);
             }
-            if let Err(error) = remote
-                .confirm_now(Scope::new(Priority::Background), &path, folder)
-                .await
-            {
-                tracing::error!(%path, %error, "uploaded files may not be in their directory; look into the root");
-            }
-        });
+        };
+        tokio::spawn(work);
     }
 
-    /// Asks where the last file of a folder is. If elsewhere, moves all that
-    /// came since the folder was seen, and returns where they are now.
-    async fn confirm_now(
+    /// Asks for all files of a folder. False when it has to be asked again.
+    async fn confirm_all(&self, scope: Scope, path: &RemotePath, folder: i64) -> bool {
+        let landings = &self.account.landings;
+        let _lock = self.account.locks.hold(Key::Landing(folder)).await;
+        self.confirm_now(scope, path, folder).await;
+        landings.change(folder, |known| {
+            known.scheduled = !known.pending.is_empty();
+            !known.scheduled
+        })
+    }
+
+    /// Asks where the last files of a folder are. If in the root, moves all that
+    /// came since the folder was seen. What is not known stays to be asked.
+    async fn confirm_now(&self, scope: Scope, path: &RemotePath, folder: i64) {
+        let landings = &self.account.landings;
+        let pending = landings.pending(folder);
+        if pending.is_empty() {
+            return;
+        }
+        let asked = Instant::now();
+        match self.ask_where(scope, path, folder, &pending).await {
+            Answer::Home => {
+                landings.seen(folder, asked);
+                landings.take(folder, |known| {
+                    pending.iter().any(|asked| asked.note == known.note)
+                });
+            }
+            Answer::Astray => {
+                let path = landings.path_of(folder, path);
+                if let Err(error) = self.bring_home(scope, &path, folder, &pending).await {
+                    tracing::warn!(%path, %error, "uploaded files lie in the root, and cannot be moved to their directory now; this is tried again");
+                }
+            }
+            Answer::Unknown => {}
+        }
+        if !landings.pending(folder).is_empty() {
+            self.confirm_soon(path, folder);
+        }
+    }
+
+    async fn ask_where(
         &self,
         scope: Scope,
         path: &RemotePath,
         folder: i64,
-    ) -> Result<Option<(i64, Vec<FileRecord>)>> {
+        pending: &[Pending],
+    ) -> Answer {
         let account = &self.account;
-        let asked = Instant::now();
-        let pending = match account.landings.lock().get_mut(&folder) {
-            Some(known) => std::mem::take(&mut known.pending),
-            None => return Ok(None),
-        };
+        let mut is_known = true;
         // The newest that is still there and that may be asked about: others
         // may have been removed or protected since.
-        for last in pending.iter().rev().take(3) {
-            let asked_now = account.client.file_info(scope, &last.file.url).await;
-            match asked_now.map(|info| info.folder) {
+        for last in pending.iter().rev().take(SAMPLES) {
+            let url = &last.file().url;
+            match account.client.file_info(scope, url).await {
+                Ok(info) if info.folder == Some(ROOT) => return Answer::Astray,
                 // Elsewhere than in the root it was put by somebody's will.
-                Ok(found) if found != Some(ROOT) => {
-                    account.landings.seen(folder, asked);
-                    account.landings.settled(&pending);
-                    return Ok(None);
-                }
-                Ok(_) => {
-                    let files = pending.iter().map(|pending| pending.file.clone());
-                    let home = self.bring_home(scope, path, folder, files.collect()).await;
-                    if home.is_ok() {
-                        account.landings.settled(&pending);
+                Ok(_) => return Answer::Home,
+                Err(error) if error.is_about_password() || error.kind() == Kind::Access => {}
+                // Calls by link may not know it yet.
+                Err(error) if error.kind() == Kind::NotFound => {
+                    if account.catalog.is_young(folder, url) {
+                        return Answer::Unknown;
                     }
-                    return home.map(Some);
                 }
-                Err(error)
-                    if error.is_about_password()
-                        || matches!(error.kind(), Kind::NotFound | Kind::Access) => {}
                 Err(error) => {
-                    // Not known: the next one asks again for these too.
-                    if let Some(known) = account.landings.lock().get_mut(&folder) {
-                        known.pending.extend(pending);
-                    }
                     // The file is stored and verified; where, is asked again.
                     tracing::warn!(%path, %error, "cannot see whether files landed in their directory");
-                    self.confirm_soon(path, folder);
-                    return Ok(None);
+                    is_known = false;
+                    break;
                 }
             }
         }
-        account.landings.settled(&pending);
-        Ok(None)
+        match is_known {
+            true => Answer::Home,
+            false => Answer::Unknown,
+        }
     }
 
+    /// Moves files from the root to their directory, which is made again. What
+    /// is not moved stays pending.
     async fn bring_home(
         &self,
         scope: Scope,
         path: &RemotePath,
         gone: i64,
-        files: Vec<FileRecord>,
-    ) -> Result<(i64, Vec<FileRecord>)> {
+        pending: &[Pending],
+    ) -> Result<()> {
         let account = &self.account;
-        let path = &account.landings.path_of(gone, path);
-        tracing::warn!(%path, files = files.len(), "another program removed a directory while files were on their way; it is made again and they are moved there");
+        tracing::warn!(%path, files = pending.len(), "another program removed a directory while files were on their way; it is made again and they are moved there");
         account.catalog.folder_gone(gone);
-        // Where its parent is not in memory, it is remembered still.
-        if let Some(known) = self.known_directory(path).await
-            && let Some(at) = known.folders().find(|at| at.folder.id == gone)
-        {
-            account.catalog.folder_removed(at.parent, gone);
+        let (unwanted, wanted): (Vec<&Pending>, Vec<_>) =
+            pending.iter().partition(|pending| pending.landing.unwanted);
+        self.remove_strays(gone, &unwanted).await?;
+        if wanted.is_empty() {
+            return Ok(());
         }
         let scope = scope.with_priority(Priority::Upload);
         let target = self.folder_to_write(scope, path, &mut Vec::new()).await?;
         let folder = target.id();
-        let mut moved = Vec::with_capacity(files.len());
-        for part in files.chunks(BATCH) {
-            let urls: Vec<String> = part.iter().map(|file| file.url.to_string()).collect();
-            let intent = account.changing(&[ROOT, folder], Vec::new()).await;
-            let done = account
-                .client
-                .move_files(scope, &urls, folder, None)
-                .await
-                .at_path(path)?
-                .done;
-            for file in part {
-                // One that was deleted meanwhile is not brought back.
-                let Some((_, now)) = done.iter().find(|(url, _)| **url == *file.url) else {
+        for part in wanted.chunks(BATCH) {
+            let urls: Vec<String> = part.iter().map(|it| it.file().url.to_string()).collect();
+            let touched = urls.iter().cloned().map(Touched::File).collect();
+            let intent = account.changing(&[ROOT, folder], touched).await;
+            let moved = account.client.move_files(scope, &urls, folder, None).await;
+            // Where the answer is lost, the next question tells.
+            let done = moved.at_path(path)?.done;
+            for (old, now) in done {
+                let Some(it) = part.iter().find(|it| *it.file().url == *old) else {
                     continue;
                 };
                 let file = FileRecord {
                     url: now.as_str().into(),
-                    ..file.clone()
+                    ..it.file().clone()
                 };
+                account.catalog.file_removed(ROOT, &old);
                 account.catalog.file_added(folder, file.clone());
-                moved.push(file);
+                if old != now {
+                    account.catalog.pass_modified_on(&old, &now);
+                }
+                self.arrived(gone, it, (folder, file)).await?;
             }
             intent.done();
         }
         account.landings.seen(folder, Instant::now());
-        if moved.is_empty() && !files.is_empty() {
-            return Err(fichier::Error::undone()).at_path(path);
+        account.catalog.settle().await;
+        Ok(())
+    }
+
+    /// A file is in its directory. It goes all the same if something else became
+    /// of its path meanwhile.
+    async fn arrived(&self, gone: i64, pending: &Pending, home: Home) -> Result<()> {
+        let account = &self.account;
+        let taken = account.landings.take(gone, |known| known.note == pending.note);
+        let Some(known) = taken.into_iter().next() else {
+            return Ok(());
+        };
+        if known.landing.unwanted {
+            let target = Target::new(home.0, &home.1.url);
+            let removed = self.remove_all(Scope::new(Priority::Delete), &[target]).await;
+            return removed.map_err(Into::into);
         }
-        Ok((folder, moved))
+        if known.awaited {
+            let url = known.landing.file.url;
+            account.landings.change(gone, |known| known.homes.insert(url, home));
+        }
+        Ok(())
+    }
+
+    /// Removes files from the root that nobody wants any more.
+    async fn remove_strays(&self, gone: i64, strays: &[&Pending]) -> Result<()> {
+        let account = &self.account;
+        let targets: Vec<Target> = strays
+            .iter()
+            .map(|stray| Target {
+                // 1Fichier told just now that it is there.
+                is_certain: true,
+                ..Target::new(ROOT, &stray.file().url)
+            })
+            .collect();
+        let scope = Scope::new(Priority::Delete);
+        let outcomes = account.batches.run(scope, Change::Remove, &targets).await;
+        for (stray, outcome) in strays.iter().zip(outcomes) {
+            match outcome {
+                Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
+                _ => drop(account.landings.take(gone, |known| known.note == stray.note)),
+            }
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Public links of files and directories.
 
 use super::directories::{ATTEMPTS, unstable};
+use super::entry::EntryKind;
 use super::path::RemotePath;
 use super::resolve::Found;
 use super::twins::{FileAt, FolderAt};
@@ -23,7 +24,7 @@ pub struct LinkOptions {
 /// Why there is no link.
 enum Refusal {
     /// 1Fichier does not know what the path named.
-    Gone,
+    Gone(EntryKind),
     Failed(Error),
 }
 
@@ -74,17 +75,21 @@ impl Remote {
             self.check_writable()?;
         }
         let scope = scope.with_priority(Priority::Upload);
-        let mut attempts = ATTEMPTS;
-        loop {
-            attempts -= 1;
+        let mut was_directory = false;
+        for _ in 0..ATTEMPTS {
             match self.link_once(scope, path, &options).await {
-                // What memory named is gone: another one may have its path.
-                Err(Refusal::Gone) if attempts > 0 => {}
-                Err(Refusal::Gone) => return Err(unstable(path)),
-                Err(Refusal::Failed(error)) => return Err(error),
                 Ok(link) => return Ok(link),
+                // What memory named is gone: another one may have its path.
+                Err(Refusal::Gone(kind)) => was_directory = kind == EntryKind::Directory,
+                Err(Refusal::Failed(error))
+                    if was_directory && error.reason() == Reason::FileNotFound =>
+                {
+                    return Err(Error::directory_not_found(path.as_str()));
+                }
+                Err(Refusal::Failed(error)) => return Err(error),
             }
         }
+        Err(unstable(path))
     }
 
     async fn link_once(
@@ -168,7 +173,7 @@ impl Remote {
             Ok(()) => Ok(link),
             Err(error) if error.kind() == Kind::NotFound => {
                 self.found_again(scope, path, at, &error).await?;
-                Err(Refusal::Gone)
+                Err(Refusal::Gone(EntryKind::File))
             }
             Err(error) => Err(refused(error).at(path.as_str()).into()),
         }
@@ -208,7 +213,7 @@ impl Remote {
             Ok(link) => Ok(link),
             Err(error) if error.kind() == Kind::NotFound => {
                 self.account.catalog.folder_gone(id);
-                Err(Refusal::Gone)
+                Err(Refusal::Gone(EntryKind::Directory))
             }
             Err(error) => {
                 let perhaps_public =

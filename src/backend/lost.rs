@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Remote;
+use super::twins::SOON;
 use crate::catalog::{Content, FileRecord};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
@@ -50,20 +51,18 @@ pub(super) enum Fate {
 impl Route {
     /// What the listing of the destination tells.
     fn told_by(&self, content: &Content) -> Option<Fate> {
-        if !self.copy
-            && let Some(file) = content.file(&self.file.url)
-        {
-            return Some(if *file.name == *self.name {
-                Fate::Arrived(file.url.to_string())
-            } else if self.from == self.to {
-                Fate::Stayed
-            } else {
-                Fate::Unnamed(file.clone())
-            });
-        }
         // Under a URL of its own ([API §J13]).
-        let new = content.files().find(|file| self.is_new(file))?;
-        Some(Fate::Arrived(new.url.to_string()))
+        if let Some(new) = content.files().find(|file| self.is_new(file)) {
+            return Some(Fate::Arrived(new.url.to_string()));
+        }
+        let file = content.file(&self.file.url).filter(|_| !self.copy)?;
+        Some(if *file.name == *self.name {
+            Fate::Arrived(file.url.to_string())
+        } else if self.from == self.to {
+            Fate::Stayed
+        } else {
+            Fate::Unnamed(file.clone())
+        })
     }
 
     /// Whether a file at the destination is what arrived there, under a URL of
@@ -126,15 +125,20 @@ impl Remote {
                 since += BETWEEN;
                 tokio::time::sleep_until(since).await;
             }
-            if let Some(fate) = self.ask_for_fate(scope, route).await? {
+            // Sooner than a listing is allowed.
+            let wait = catalog.listing_after(route.to, since).unwrap_or_default();
+            let mut asked = wait > SOON;
+            if asked && let Some(fate) = self.ask_for_fate(scope, route).await? {
                 return Ok(fate);
             }
+            let mut stayed = false;
             match catalog.folder_since(scope, route.to, since).await {
                 Ok(listed) => match route.told_by(&listed.content) {
                     // By an own change, which tells nothing of what came after.
                     Some(Fate::Stayed) if catalog.is_unlisted(route.to, &route.file.url) => {
                         is_young = true;
                     }
+                    Some(Fate::Stayed) => stayed = true,
                     Some(fate) => return Ok(fate),
                     None => {}
                 },
@@ -144,15 +148,23 @@ impl Remote {
                 Err(error) => return Err(error),
             }
             // A copy may show late; that the original is there tells nothing.
-            if route.copy || route.from == route.to {
-                continue;
+            if !route.copy && route.from != route.to {
+                match catalog.folder_since(scope, route.from, since).await {
+                    Ok(source) if !source.content.has_file(&route.file.url) => {}
+                    Ok(_) if catalog.is_unlisted(route.from, &route.file.url) => is_young = true,
+                    Ok(_) => stayed = true,
+                    Err(error) if error.reason() == Reason::DirectoryNotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
-            match catalog.folder_since(scope, route.from, since).await {
-                Ok(source) if !source.content.has_file(&route.file.url) => {}
-                Ok(_) if catalog.is_unlisted(route.from, &route.file.url) => is_young = true,
-                Ok(_) => return Ok(Fate::Stayed),
-                Err(error) if error.reason() == Reason::DirectoryNotFound => {}
-                Err(error) => return Err(error),
+            // It is not where it should be; the listing may lag.
+            if !std::mem::replace(&mut asked, true)
+                && let Some(fate) = self.ask_for_fate(scope, route).await?
+            {
+                return Ok(fate);
+            }
+            if stayed {
+                return Ok(Fate::Stayed);
             }
         }
         match route.copy {

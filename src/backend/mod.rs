@@ -17,6 +17,7 @@ mod journal;
 mod landing;
 mod links;
 mod list;
+mod locks;
 mod login;
 mod lost;
 mod modified;
@@ -38,15 +39,12 @@ mod seen;
 mod twins;
 mod warned;
 
-use std::collections::HashMap;
-use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use std::path::PathBuf;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use about::Quota;
@@ -126,7 +124,7 @@ pub struct Account {
     spool: Arc<SpoolDir>,
     /// Whole files that were read and had another checksum than the stored one.
     read_wrong: AtomicU64,
-    locks: Locks,
+    locks: locks::Locks,
     in_use: in_use::FoldersInUse,
     landings: landing::Landings,
     recovery: recovery::Recovery,
@@ -202,7 +200,7 @@ impl Account {
             client,
             spool,
             read_wrong: AtomicU64::new(0),
-            locks: Locks::default(),
+            locks: locks::Locks::default(),
             in_use: in_use::FoldersInUse::default(),
             landings,
             recovery: recovery::Recovery::default(),
@@ -383,72 +381,6 @@ impl Remotes {
             .with("remote", name)
             .field("remote")
         })
-    }
-}
-
-/// Locks by key, which exist only while somebody holds or wants them.
-#[derive(Default)]
-struct Locks(Mutex<KnownLocks>);
-
-#[derive(Default)]
-struct KnownLocks {
-    by_key: HashMap<String, Weak<tokio::sync::Mutex<()>>>,
-    /// At this number those that nobody wants any more are forgotten.
-    limit: usize,
-}
-
-impl fmt::Debug for Locks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Locks").finish_non_exhaustive()
-    }
-}
-
-/// The key of what is written to one path, one after the other.
-fn path_key(path: &RemotePath) -> String {
-    format!("put {path}")
-}
-
-/// The key of folders of one name that are made in a folder.
-fn mkdir_key(parent: i64, segment: &str) -> String {
-    format!("mkdir {parent} {segment}")
-}
-
-impl Locks {
-    fn get(&self, key: String) -> Arc<tokio::sync::Mutex<()>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.by_key.len() > known.limit {
-            known.by_key.retain(|_, lock| lock.strong_count() > 0);
-            // Thousands may be held at once.
-            known.limit = (2 * known.by_key.len()).max(1_000);
-        }
-        match known.by_key.get(&key).and_then(Weak::upgrade) {
-            Some(lock) => lock,
-            None => {
-                let lock = Arc::new(tokio::sync::Mutex::new(()));
-                known.by_key.insert(key, Arc::downgrade(&lock));
-                lock
-            }
-        }
-    }
-
-    async fn hold(&self, key: String) -> OwnedMutexGuard<()> {
-        self.get(key).lock_owned().await
-    }
-
-    /// `None` when somebody holds it.
-    fn try_hold(&self, key: String) -> Option<OwnedMutexGuard<()>> {
-        self.get(key).try_lock_owned().ok()
-    }
-
-    /// Several, in an order that is the same for all who want several.
-    async fn hold_all(&self, mut keys: Vec<String>) -> Vec<OwnedMutexGuard<()>> {
-        keys.sort_unstable();
-        keys.dedup();
-        let mut guards = Vec::with_capacity(keys.len());
-        for key in keys {
-            guards.push(self.hold(key).await);
-        }
-        guards
     }
 }
 

@@ -1,23 +1,18 @@
 //! Moving and renaming directories.
 
-use tokio::sync::OwnedMutexGuard;
-
 use super::carry::{Carried, Carrier, Load, Place, entry_exists, name_in_between, stages};
 use super::directories::{ATTEMPTS, Made, Writable, unstable};
 use super::entry::Entry;
 use super::in_use::Writing;
 use super::journal::{Carry, Task};
+use super::locks::{Guard, Key, Operation, operation};
 use super::path::RemotePath;
 use super::put::Stored;
 use super::resolve::Found;
-use super::{AtPath, Remote, mkdir_key, replay};
+use super::{AtPath, Remote, replay};
 use crate::catalog::Touched;
 use crate::error::{Error, Result};
 use crate::fichier::{Priority, Scope};
-
-/// What changes where folders are, and what must not go on while they change
-/// their places, happens one after the other under this lock.
-pub(super) const TREE: &str = "tree";
 
 /// All that a directory needs on its way. While this is held, nobody removes
 /// the folders concerned, or makes others of their names.
@@ -26,7 +21,7 @@ struct Route {
     load: Load,
     _into: Writable,
     _in_use: Vec<Writing>,
-    _names: Vec<OwnedMutexGuard<()>>,
+    _names: Vec<Guard>,
 }
 
 /// Folders made for a destination go again when nothing comes there.
@@ -42,7 +37,7 @@ impl Drop for Parents {
         if !made.is_empty() {
             let remote = self.remote.clone();
             let tasks = self.remote.account.tasks.clone();
-            tasks.spawn(async move { remote.unmake(made).await });
+            tasks.spawn(operation(async move { remote.unmake(made).await }));
         }
     }
 }
@@ -62,6 +57,16 @@ impl Remote {
         destination: &RemotePath,
         request_id: Option<String>,
     ) -> Result<Stored> {
+        operation(self.carry_directory(scope, source, destination, request_id)).await
+    }
+
+    async fn carry_directory(
+        &self,
+        scope: Scope,
+        source: &RemotePath,
+        destination: &RemotePath,
+        request_id: Option<String>,
+    ) -> Result<Stored> {
         self.check_writable()?;
         let account = &self.account;
         self.check_names(destination)
@@ -69,7 +74,7 @@ impl Remote {
         let arguments = format!("move directory {source:?} {destination:?}");
         let mut request = None;
         if let Some(id) = request_id {
-            let lock = account.locks.hold(format!("request {id}")).await;
+            let lock = account.locks.hold(Key::request(&id)).await;
             if let Some(entry) = self.replay(&id, &arguments).await? {
                 return Ok(Stored {
                     entry,
@@ -80,12 +85,12 @@ impl Remote {
         }
         // What must be listed for it is listed before others wait for it.
         self.check_move(scope, source, destination).await?;
-        let tree = account.locks.hold(TREE.to_owned()).await;
+        let tree = account.locks.hold(Key::Tree).await;
         let mut parents = Parents {
             remote: self.clone(),
             made: Made::new(),
         };
-        let mut route = self.route(scope, source, destination, &mut parents).await?;
+        let route = self.route(scope, source, destination, &mut parents).await?;
         let turn = account
             .client
             .turn(scope.with_priority(Priority::Upload), "folder/mv")
@@ -95,8 +100,11 @@ impl Remote {
         // From here on the work goes on even if the caller goes away: a folder
         // that is half-way must not stay there.
         let (remote, source, destination) = (self.clone(), source.clone(), destination.clone());
-        let work = account.tasks.spawn(async move {
+        let work = async move {
             let _tree = tree;
+            // Nobody writes to what was made when it is taken away again.
+            let mut parents = parents;
+            let mut route = route;
             let account = &remote.account;
             let mut turn = Some(turn);
             for _ in 0..ATTEMPTS {
@@ -171,7 +179,8 @@ impl Remote {
                 }
             }
             Err(unstable(&destination))
-        });
+        };
+        let work = account.tasks.spawn(Operation::current().goes_on(work));
         work.await
             .map_err(|error| Error::internal(format!("a move stopped: {error}")))?
     }
@@ -239,7 +248,7 @@ impl Remote {
             // Whoever makes a folder of such a name waits.
             let keys = [from.parent, to.parent]
                 .into_iter()
-                .flat_map(|parent| [mkdir_key(parent, old), mkdir_key(parent, new)]);
+                .flat_map(|parent| [Key::mkdir(parent, old), Key::mkdir(parent, new)]);
             let names = account.locks.hold_all(keys.collect()).await;
             // Unless any of it changed while this waited.
             let catalog = &account.catalog;

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::directories::{Made, Writable};
 use super::entry::Entry;
 use super::journal::{Task, Write};
+use super::locks::{Guard, Key, Operation, operation};
 use super::path::RemotePath;
 use super::twins::FileAt;
-use super::{AtPath, Remote, path_key, replay};
+use super::{AtPath, Remote, replay};
 use crate::catalog::{FileRecord, Whirlpool};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{MAX_FILE_BYTES, Scope, StoredFile};
@@ -93,7 +93,8 @@ pub struct PutSession {
     made: Made,
     progress: Progress,
     /// One call of a request id at a time.
-    request: Option<(String, OwnedMutexGuard<()>)>,
+    request: Option<(String, Guard)>,
+    operation: Operation,
 }
 
 impl Remote {
@@ -104,6 +105,15 @@ impl Remote {
     /// NOT_A_DIRECTORY, DIRECTORY_NOT_FOUND, ENTRY_EXISTS, ETAG_MISMATCH,
     /// SPOOL_FULL, TOO_MANY_TRANSFERS, CAPABILITY_MISSING, READ_ONLY.
     pub async fn put(&self, scope: Scope, path: &RemotePath, options: PutOptions) -> Result<Begun> {
+        operation(self.begin_put(scope, path, options)).await
+    }
+
+    async fn begin_put(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        options: PutOptions,
+    ) -> Result<Begun> {
         self.check_writable()?;
         let Some((parent, segment)) = path.split() else {
             return Err(Error::is_a_directory(""));
@@ -118,7 +128,7 @@ impl Remote {
         let progress = self.track(path, Direction::Upload, options.size)?;
         let mut request = None;
         if let Some(id) = &options.request_id {
-            let lock = self.account.locks.hold(format!("request {id}")).await;
+            let lock = self.account.locks.hold(Key::request(id)).await;
             if let Some(entry) = self.replay(id, &options.arguments(path)).await? {
                 return Ok(Begun::Replayed(Stored {
                     entry,
@@ -151,6 +161,7 @@ impl Remote {
             made: Made::new(),
             progress,
             request,
+            operation: Operation::current(),
             options,
         };
         if let (None, Some(size)) = (&session.sink, session.options.size) {
@@ -378,7 +389,8 @@ impl PutSession {
         let cancel = CancellationToken::new();
         let guard: DropGuard = cancel.clone().drop_guard();
         let tasks = self.remote.account.tasks.clone();
-        let store = self.store(scope, sink, expected, sums, cancel);
+        let operation = self.operation.clone();
+        let store = operation.goes_on(self.store(scope, sink, expected, sums, cancel));
         let entry = tasks.spawn(store).await;
         guard.disarm();
         let entry =
@@ -434,7 +446,7 @@ impl PutSession {
             .ok_or_else(|| Error::internal("the root was written"))?;
         let ready = async {
             // Those to one path make its parents together.
-            let lock = account.locks.hold(path_key(&path)).await;
+            let lock = account.locks.hold(Key::path(&path)).await;
             let target = match self.folder.take() {
                 Some(target) => target,
                 None => {
@@ -519,9 +531,8 @@ impl PutSession {
         account.catalog.file_added(folder, file.clone());
         account.vouch_for(&file);
         // Before anything older goes: it may be the only copy in its place.
-        let (landed, file) = remote
-            .confirm_landing(Scope::new(scope.priority), &parent, folder, &file)
-            .await?;
+        let scope = Scope::new(scope.priority);
+        let (landed, file) = remote.confirm_landing(scope, &parent, folder, &file).await;
         let folders = match landed == folder {
             true => folders,
             false => vec![landed],
@@ -536,15 +547,15 @@ impl PutSession {
         // cancel.
         let left = match self.options.mode {
             WriteMode::KeepBoth => Vec::new(),
-            _ => remote.remove_older(&path, &folders, segment, &file).await,
+            _ => {
+                remote.supersede(&path, Some(&file.url)).await;
+                remote.remove_older(&path, &folders, segment, &file).await
+            }
         };
         let count = remote.count(&folders, segment).await;
         if let Some((id, _lock)) = self.request.take() {
             let what = replay::Stored::File(file.clone());
             account.remember(id, self.options.arguments(&path), &path, what);
-        }
-        if self.options.mode != WriteMode::KeepBoth {
-            remote.supersede(&path).await;
         }
         if perhaps_twice {
             account.watch_for_second(&write, landed, &file);
@@ -567,11 +578,13 @@ impl Drop for PutSession {
     fn drop(&mut self) {
         let made = std::mem::take(&mut self.made);
         if !made.is_empty() {
+            // Nothing is written to them any more.
+            self.folder = None;
             let remote = self.remote.clone();
             self.remote
                 .account
                 .tasks
-                .spawn(async move { remote.unmake(made).await });
+                .spawn(operation(async move { remote.unmake(made).await }));
         }
     }
 }

@@ -13,10 +13,9 @@ use tokio::time::Instant;
 use super::batch::Target;
 use super::carry::{Carried, Carrier, Load, Place, name_in_between, stages};
 use super::journal::{Carry, Source, Task, Write};
+use super::locks::{Key, operation};
 use super::lost::{Fate, Look, Route};
-use super::move_dir::TREE;
 use super::path::RemotePath;
-use super::replace::claim_key;
 use super::twins::Directory;
 use super::{Account, Remote, replay};
 use crate::catalog::{Content, FileRecord, FolderRecord, Intent, Unfinished};
@@ -204,7 +203,7 @@ impl Account {
     /// One look at each. Returns whether anything ended.
     async fn look(self: &Arc<Self>) -> bool {
         let ids: Vec<u64> = self.recovery.lock().open.keys().copied().collect();
-        let looks = ids.iter().map(|id| self.look_at(*id));
+        let looks = ids.iter().map(|id| operation(self.look_at(*id)));
         let ended = join_all(looks).await.into_iter().filter(|ended| *ended);
         let ended = ended.count() > 0;
         self.catalog.settle().await;
@@ -382,16 +381,17 @@ async fn recover(account: std::sync::Weak<Account>, first: Duration) {
 impl Remote {
     /// A call has settled what is at a path: nothing that an earlier one began
     /// there counts any more. To be on disk before the call is acknowledged.
-    pub(super) async fn supersede(&self, path: &RemotePath) {
+    /// The file with the link that is `kept` is what the call has put there.
+    pub(super) async fn supersede(&self, path: &RemotePath, kept: Option<&str>) {
         let Some((parent, _)) = path.split() else {
             return;
         };
-        if self.account.recovery.lock().open.is_empty() {
-            return;
-        }
         let directory = self.known_directory(&parent).await;
         let folders: Vec<i64> = directory.iter().flat_map(Directory::ids).collect();
         self.account.supersede(path, &folders);
+        let codec = self.codec;
+        let landings = &self.account.landings;
+        landings.supersede(path, &folders, kept, |name| codec.to_segment(name));
     }
 
     async fn look_for_write(&self, id: u64, write: &Write) -> Seen {
@@ -400,7 +400,7 @@ impl Remote {
             return Seen::End;
         };
         let _paths = account.locks.hold_all(write.keys()).await;
-        let _place = account.locks.hold(claim_key(write.folder, segment)).await;
+        let _place = account.locks.hold(Key::place(write.folder, segment)).await;
         // A later call to the same path may have dealt with it.
         let Some(open) = account.recovery.get(id) else {
             return Seen::End;
@@ -588,7 +588,7 @@ impl Remote {
     /// Brings a directory that is half-way to where it should be, or back.
     async fn look_for_folder(&self, id: u64, carry: &Carry) -> Seen {
         let account = &self.account;
-        let _tree = account.locks.hold(TREE.to_owned()).await;
+        let _tree = account.locks.hold(Key::Tree).await;
         // A later call may have moved it on while this waited.
         if account.recovery.get(id).is_none() {
             return Seen::End;

@@ -2,18 +2,18 @@
 
 mod send;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::batch::Target;
 use super::directories::{Made, Writable};
 use super::entry::Entry;
 use super::journal::{Source, Task, Write, way};
+use super::locks::{Guard, Key, Operation, operation};
 use super::lost::{Fate, Look, Route};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode};
 use super::twins::{FileAt, pick};
-use super::{Remote, path_key, replay};
+use super::{Remote, replay};
 use crate::catalog::{FileRecord, Intent, Touched};
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
@@ -59,14 +59,14 @@ struct Relocation {
     original: (i64, FileRecord),
     made: Made,
     /// The directory at the destination, and the right to write this name.
-    target: Option<(Writable, OwnedMutexGuard<()>)>,
+    target: Option<(Writable, Guard)>,
     /// What it is to do, on disk.
     intent: Option<(Intent, Write)>,
     /// Nobody knows where it is.
     is_lost: bool,
-    request: Option<(String, String, OwnedMutexGuard<()>)>,
+    request: Option<(String, String, Guard)>,
     /// Nobody else writes to these paths.
-    _paths: Vec<OwnedMutexGuard<()>>,
+    _paths: Vec<Guard>,
 }
 
 impl Remote {
@@ -82,8 +82,7 @@ impl Remote {
         destination: &RemotePath,
         options: RelocateOptions,
     ) -> Result<Stored> {
-        self.relocate(scope, Action::Move, source, destination, options)
-            .await
+        operation(self.relocate(scope, Action::Move, source, destination, options)).await
     }
 
     /// Copies a file.
@@ -97,8 +96,7 @@ impl Remote {
         destination: &RemotePath,
         options: RelocateOptions,
     ) -> Result<Stored> {
-        self.relocate(scope, Action::Copy, source, destination, options)
-            .await
+        operation(self.relocate(scope, Action::Copy, source, destination, options)).await
     }
 
     async fn relocate(
@@ -122,7 +120,7 @@ impl Remote {
         );
         let mut request = None;
         if let Some(id) = options.request_id {
-            let lock = account.locks.hold(format!("request {id}")).await;
+            let lock = account.locks.hold(Key::request(&id)).await;
             if let Some(entry) = self.replay(&id, &arguments).await? {
                 return Ok(Stored {
                     entry,
@@ -190,7 +188,8 @@ impl Remote {
         };
         let cancel = CancellationToken::new();
         let guard: DropGuard = cancel.clone().drop_guard();
-        let task = account.tasks.spawn(relocation.run(scope, cancel));
+        let run = Operation::current().goes_on(relocation.run(scope, cancel));
+        let task = account.tasks.spawn(run);
         let entry = task.await;
         guard.disarm();
         let entry =
@@ -204,10 +203,10 @@ impl Remote {
 
 /// The paths that nobody else may write to meanwhile: the destination, what is
 /// moved away, and where the file or its copy may be for a moment.
-fn keys(action: Action, source: &RemotePath, destination: &RemotePath) -> Vec<String> {
+fn keys(action: Action, source: &RemotePath, destination: &RemotePath) -> Vec<Key> {
     let way = way(source, destination).filter(|path| action == Action::Move || path != source);
     let paths = way.chain([destination.clone()]);
-    paths.map(|path| path_key(&path)).collect()
+    paths.map(Key::Path).collect()
 }
 
 fn extension(name: &str) -> Option<&str> {
@@ -465,8 +464,8 @@ impl Relocation {
             // A file of its own, as far as is known.
             (moved.password, moved.acl) = (false, false);
             remote.stamp(&folders, segment, &mut moved).await;
-        } else {
-            // It came to this path after all that is known there.
+        } else if self.mode != WriteMode::KeepBoth {
+            // It took the place of all that is known there.
             moved.order = account.catalog.next_order();
         }
         if !copy && from == to && moved.url == file.url {
@@ -480,9 +479,8 @@ impl Relocation {
         account.vouch_for(&moved);
         // Before anything older goes: it may be the only one in its place.
         let (landed, moved) = if self.action == Action::Copy || self.original.0 != to {
-            remote
-                .confirm_landing(Scope::new(Priority::Upload), &parent, to, &moved)
-                .await?
+            let scope = Scope::new(Priority::Upload);
+            remote.confirm_landing(scope, &parent, to, &moved).await
         } else {
             (to, moved)
         };
@@ -497,20 +495,20 @@ impl Relocation {
             }
             None => {}
         }
+        if self.action == Action::Move {
+            remote.supersede(&self.source, Some(&moved.url)).await;
+        }
         let left = match self.mode {
             WriteMode::KeepBoth => Vec::new(),
-            _ => remote.remove_older(&path, &folders, segment, &moved).await,
+            _ => {
+                remote.supersede(&path, Some(&moved.url)).await;
+                remote.remove_older(&path, &folders, segment, &moved).await
+            }
         };
         let count = remote.count(&folders, segment).await;
         if let Some((id, arguments, _lock)) = self.request.take() {
             let what = replay::Stored::File(moved.clone());
             account.remember(id, arguments, &path, what);
-        }
-        if self.mode != WriteMode::KeepBoth {
-            remote.supersede(&path).await;
-        }
-        if self.action == Action::Move {
-            remote.supersede(&self.source).await;
         }
         if let Some((intent, write)) = self.intent.take() {
             account.written(intent, write, landed, &moved, left);

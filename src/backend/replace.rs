@@ -1,10 +1,9 @@
 //! What a write meets at its place, and what it takes the place of.
 
-use tokio::sync::OwnedMutexGuard;
-
 use super::batch::Target;
 use super::directories::Writable;
 use super::entry::etag;
+use super::locks::{Guard, Key};
 use super::path::RemotePath;
 use super::put::{PutOptions, WriteMode, etag_mismatch};
 use super::resolve::Found;
@@ -13,11 +12,6 @@ use super::{AtPath, Remote};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Priority, Scope};
-
-/// The key of a place that is written to, whatever its path.
-pub(super) fn claim_key(folder: i64, segment: &str) -> String {
-    format!("file {folder} {segment}")
-}
 
 impl Remote {
     /// What stands at the path now must allow the write. What is to be replaced
@@ -64,8 +58,8 @@ impl Remote {
         path: &RemotePath,
         segment: &str,
         options: &PutOptions,
-    ) -> Result<(OwnedMutexGuard<()>, Vec<FileAt>)> {
-        let key = claim_key(target.id(), segment);
+    ) -> Result<(Guard, Vec<FileAt>)> {
+        let key = Key::place(target.id(), segment);
         let lock = self.account.locks.hold(key).await;
         let contents = match self.contents(scope, &target.directory, None).await {
             // Another program removed it: the landing will tell.

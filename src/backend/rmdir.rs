@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::directories::{ATTEMPTS, unstable};
+use super::locks::operation;
 use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::Directory;
@@ -21,6 +22,15 @@ impl Remote {
     /// DIRECTORY_NOT_FOUND unless `allow_missing`, NOT_A_DIRECTORY,
     /// DIRECTORY_NOT_EMPTY.
     pub async fn rmdir(&self, scope: Scope, path: &RemotePath, allow_missing: bool) -> Result<()> {
+        operation(self.remove_directory(scope, path, allow_missing)).await
+    }
+
+    async fn remove_directory(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        allow_missing: bool,
+    ) -> Result<()> {
         self.check_writable()?;
         if path.is_root() {
             return Err(Error::invalid_path("", "the root cannot be removed"));

@@ -6,22 +6,24 @@
 //! folder lately, and so was each folder on the way to it, unless nobody else
 //! writes there or the name tells the content.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::directories::{ATTEMPTS, unstable};
+use super::locks::{Key, operation};
 use super::path::RemotePath;
 use super::resolve::{Found, Walk};
 use super::twins::{Directory, FileAt, FolderAt};
 use super::{AtPath, Remote, Staleness};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{self, Kind, LISTING_CAP, Scope};
+use crate::fichier::{self, Kind, LISTING_CAP, Scope, same_name};
 
 /// What was seen longer ago than this is looked at before it is removed,
-/// replaced or moved away. 1Fichier allows one listing of a folder in as long
-/// ([API §1.1]).
-pub(super) const SEEN: Duration = Duration::from_secs(30);
+/// replaced or moved away. 1Fichier allows one listing of a folder in 30 seconds
+/// ([API §1.1]), and the request budget keeps a margin.
+pub(super) const SEEN: Duration = Duration::from_secs(31);
 /// What was seen in time may be this old when the call leaves: a longer wait
 /// for the request budget wants another look.
 pub(super) const SEEN_WHEN_SENT: Duration = Duration::from_secs(45);
@@ -209,8 +211,12 @@ impl Remote {
         else {
             return Ok(found);
         };
-        if matches!(found, Found::Nothing | Found::Root) {
-            return Ok(found);
+        match &found {
+            Found::Nothing | Found::Root => return Ok(found),
+            Found::Files { files, .. } if self.ask_for_file(scope, &parent, files).await => {
+                return Ok(found);
+            }
+            _ => {}
         }
         let Walk::Folder(directory) = self.walk_now(scope, &parent).await? else {
             return Ok(Found::Nothing);
@@ -223,6 +229,44 @@ impl Remote {
             }
         }
         Ok(self.find(scope, path, None).await?.0)
+    }
+
+    /// Asks for the only file of a path, where that spares listings of its folder
+    /// and of those on the way: the answer tells of all of them. False when
+    /// listings have to tell.
+    async fn ask_for_file(&self, scope: Scope, parent: &RemotePath, files: &[FileAt]) -> bool {
+        let account = &self.account;
+        let [FileAt { folder, file }] = files else {
+            return false;
+        };
+        let unseen = self.unseen_on_way(parent).await;
+        let age = account.catalog.file_seen(*folder, &file.url);
+        let is_seen = age.is_some_and(|age| age <= SEEN);
+        let mut listings: BTreeSet<i64> = unseen.iter().map(|at| at.parent).collect();
+        if !is_seen {
+            listings.insert(*folder);
+        }
+        if listings.is_empty() {
+            return true;
+        }
+        if listings.len() < 2 || !account.questions.may_ask() {
+            return false;
+        }
+        let Ok(info) = account.client.file_info(scope, &file.url).await else {
+            return false;
+        };
+        let names: Vec<_> = parent.segments().collect();
+        let same = |stored: &str, segment: &str| self.codec.matches(stored, segment);
+        let is_there = info.folder == Some(*folder)
+            && same_name(&info.file.name, &file.name)
+            && info.is_below(&names, same) == Some(true);
+        if is_there {
+            account.catalog.file_found(*folder, &file.url);
+            for FolderAt { parent, folder } in unseen {
+                account.catalog.folder_found(parent, folder.id);
+            }
+        }
+        is_there
     }
 
     /// The files of a path that are to be changed, the newest first.
@@ -248,8 +292,27 @@ impl Remote {
         old: &FileAt,
         error: &fichier::Error,
     ) -> Result<Option<Vec<FileAt>>> {
+        operation(self.look_again_for(scope, path, old, error)).await
+    }
+
+    async fn look_again_for(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        old: &FileAt,
+        error: &fichier::Error,
+    ) -> Result<Option<Vec<FileAt>>> {
         let account = &self.account;
         let FileAt { folder, file } = old;
+        // Ten questions for one file that is gone would lead to a ban
+        // ([API §1.1]): who comes meanwhile has the same answer.
+        let asked = Instant::now();
+        let turn = account.locks.hold(Key::Question(file.url.to_string()));
+        let _turn = turn.await;
+        let seen = account.catalog.file_seen(*folder, &file.url);
+        if seen.is_none_or(|age| age < asked.elapsed()) {
+            return self.find_files(scope, path, None).await.map(Some);
+        }
         if error.kind() != Kind::NotFound {
             let target = old.target();
             let there = account.batches.is_there(scope, &target).await;
@@ -265,6 +328,7 @@ impl Remote {
             self.wait(scope, Duration::from_secs(seconds)).await.at_path(path)?;
             match account.client.file_info(scope, &file.url).await {
                 Ok(info) if info.folder.is_none_or(|told| told == *folder) => {
+                    account.catalog.file_found(*folder, &file.url);
                     return self.find_files(scope, path, None).await.map(Some);
                 }
                 Ok(_) => break,
@@ -272,26 +336,20 @@ impl Remote {
                 Err(error) => return Err(error).at_path(path),
             }
         }
-        let is_young = account.catalog.is_young(*folder, &file.url);
-        if is_young {
-            // Only a listing that shows something else tells that it is not.
-            account.catalog.doubt(*folder);
-        } else {
-            account.catalog.file_missing(*folder, &file.url);
-        }
+        account.catalog.file_missing(*folder, &file.url);
         let files = self.find_files(scope, path, None).await?;
         if files.iter().all(|at| at.file.url != file.url) {
             return Ok(Some(files));
-        }
-        if is_young {
-            return Err(not_known(path));
         }
         // Listings show it, and calls by its link do not know it: either of them
         // lags.
         for seconds in TOO_EARLY {
             self.wait(scope, Duration::from_secs(seconds)).await.at_path(path)?;
             match account.client.file_info(scope, &file.url).await {
-                Ok(_) => return Ok(Some(files)),
+                Ok(_) => {
+                    account.catalog.file_found(*folder, &file.url);
+                    return Ok(Some(files));
+                }
                 Err(error) if error.kind() == Kind::NotFound => {}
                 Err(error) => return Err(error).at_path(path),
             }
@@ -311,8 +369,9 @@ impl Remote {
     }
 
     async fn is_large(&self, folder: i64) -> bool {
-        let known = self.account.catalog.peek(folder).await;
-        known.is_some_and(|known| known.content.len() >= LISTING_CAP)
+        let catalog = &self.account.catalog;
+        let known = catalog.peek(folder).await;
+        catalog.is_walked(folder) || known.is_some_and(|known| known.content.len() >= LISTING_CAP)
     }
 }
 

@@ -153,7 +153,7 @@ pub(super) enum Wants {
 }
 
 /// A listing that is allowed so soon is waited for.
-const SOON: Duration = Duration::from_secs(2);
+pub(super) const SOON: Duration = Duration::from_secs(2);
 
 /// What the folders of one directory hold.
 #[derive(Debug)]

@@ -189,7 +189,7 @@ impl Catalog {
         // The 30 s between two listings of a folder always win.
         trusted
             || (age < self.settings.freshness
-                && self.source.listing_allowed_in(id) > Duration::ZERO)
+                && self.source.closed_for(id) > Duration::ZERO)
     }
 
     /// What counts while a walk lists the folder anew: 1Fichier allows no
@@ -228,6 +228,7 @@ impl Catalog {
             }
             other => other?,
         };
+        let as_of = listing.asked.map_or(as_of, |at| self.clock.at(at));
         if listing.is_empty() && !self.is_whole_without(scope, id).await? {
             return Err(self.not_known(id));
         }

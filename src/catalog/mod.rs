@@ -37,7 +37,7 @@ pub use store::Store;
 use crate::clock::{Clock, Moment};
 use crate::encoding::NameCodec;
 use crate::error::Result;
-use node::{Change, Node, State};
+use node::{Change, Item, Node, State};
 use store::Write;
 
 /// How long an own change stands against listings that do not show it.
@@ -261,12 +261,15 @@ impl Catalog {
         self.change(parent, Change::FolderAdded(folder));
     }
 
-    /// 1Fichier says that a folder is where it was put from here, though
-    /// listings do not show it.
+    /// 1Fichier says, asked for what is in it, that a folder is in another one.
     pub fn folder_found(&self, parent: i64, id: i64) {
-        if let Some(node) = self.lock().nodes.get_mut(&parent) {
-            node.folder_found(id);
-        }
+        self.lock().confirm(parent, Item::Folder(id));
+    }
+
+    /// Whether the folder is being listed in parts, for minutes.
+    pub fn is_walked(&self, id: i64) -> bool {
+        let state = self.lock();
+        state.nodes.get(&id).is_some_and(Node::is_walked)
     }
 
     /// A folder is not where it was put from here: only a listing tells where it
@@ -361,10 +364,11 @@ impl Catalog {
         let node = state.nodes.get(&folder)?;
         let own = node.own_file(url);
         let known = node.known.as_ref();
-        match known.filter(|known| known.content.has_file(url)) {
+        let seen = match known.filter(|known| known.content.has_file(url)) {
             Some(known) => Some(Node::seen(own, self.shown(known))),
             None => own.filter(|_| known.is_none()).map(|own| Node::seen(Some(own), Duration::MAX)),
-        }
+        };
+        seen.map(|age| age.min(state.confirmed(folder, Item::File(url.into()))))
     }
 
     /// The same for a sub-folder of this name.
@@ -374,7 +378,8 @@ impl Catalog {
         let known = node.known.as_ref()?;
         let found = known.content.folder(folder.id)?;
         let listed = self.shown(known);
-        (found.name == folder.name).then(|| Node::seen(node.own_folder(folder.id), listed))
+        let seen = (found.name == folder.name).then(|| Node::seen(node.own_folder(folder.id), listed));
+        seen.map(|age| age.min(state.confirmed(parent, Item::Folder(folder.id))))
     }
 
     /// How long ago a listing showed a content. One in parts counts as of now
@@ -385,12 +390,9 @@ impl Catalog {
         age.saturating_sub(took.unwrap_or_default())
     }
 
-    /// 1Fichier says that a file is where it was put from here, though listings
-    /// do not show it.
+    /// 1Fichier says, asked for it alone, that a file is in a folder.
     pub fn file_found(&self, folder: i64, url: &str) {
-        if let Some(node) = self.lock().nodes.get_mut(&folder) {
-            node.found(url);
-        }
+        self.lock().confirm(folder, Item::File(url.into()));
     }
 
     /// Whether a file was put here, or got its name here, so lately from here

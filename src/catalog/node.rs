@@ -112,8 +112,6 @@ impl Change {
 #[derive(Clone, Debug)]
 pub(super) struct Own {
     pub(super) at: Instant,
-    /// When 1Fichier last said that it is so.
-    seen: Instant,
     change: Change,
     /// A listing has shown it: from then on listings count. It is remembered a
     /// little longer, because calls by link may not know it yet ([`YOUNG`]).
@@ -124,7 +122,6 @@ impl Own {
     fn new(change: Change, at: Instant) -> Self {
         Self {
             at,
-            seen: at,
             change,
             shown: false,
         }
@@ -204,26 +201,9 @@ impl Node {
     /// that put it there, or by the listing.
     pub(super) fn seen(own: Option<&Own>, listed: Duration) -> Duration {
         match own {
-            Some(own) if own.shown => own.seen.elapsed().min(listed),
-            Some(own) => own.seen.elapsed(),
+            Some(own) if own.shown => own.at.elapsed().min(listed),
+            Some(own) => own.at.elapsed(),
             None => listed,
-        }
-    }
-
-    /// 1Fichier says that an own file is here.
-    pub(super) fn found(&mut self, url: &str) {
-        let is_it = |own: &&mut Own| own.change.file().is_some_and(|file| *file.url == *url);
-        if let Some(own) = self.changes.iter_mut().rev().find(is_it) {
-            own.seen = Instant::now();
-        }
-    }
-
-    /// The same for a folder.
-    pub(super) fn folder_found(&mut self, id: i64) {
-        let is_it =
-            |own: &&mut Own| matches!(&own.change, Change::FolderAdded(added) if added.id == id);
-        if let Some(own) = self.changes.iter_mut().rev().find(is_it) {
-            own.seen = Instant::now();
         }
     }
 
@@ -236,6 +216,12 @@ impl Node {
         }
         self.changes
             .retain(|own| own.change.subject() != Subject::File(url));
+    }
+
+    /// Whether it is being listed in parts.
+    pub(super) fn is_walked(&self) -> bool {
+        let flight = self.flight.as_ref();
+        flight.is_some_and(|flight| flight.walking_since().is_some())
     }
 
     fn is_listed_now(&self) -> bool {
@@ -270,6 +256,17 @@ impl Node {
     }
 }
 
+/// Answers that are remembered about single files and folders, and how long.
+const CONFIRMED: usize = 10_000;
+const CONFIRMED_FOR: Duration = Duration::from_secs(60);
+
+/// Something in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Item {
+    File(Box<str>),
+    Folder(i64),
+}
+
 /// All of them.
 #[derive(Default)]
 pub(super) struct State {
@@ -278,6 +275,8 @@ pub(super) struct State {
     /// Folders that were removed from here. Those who still hold the id of one
     /// need not ask 1Fichier: questions in vain lead to a ban ([API §1.1]).
     removed: HashSet<i64>,
+    /// What 1Fichier told to be in a folder, asked for it alone, and when.
+    confirmed: HashMap<(i64, Item), Instant>,
     /// Where each folder is: a folder has one parent, the one that showed it
     /// last. Only parents in memory.
     parents: HashMap<i64, i64>,
@@ -451,6 +450,22 @@ impl State {
             }
         }
         true
+    }
+
+    /// 1Fichier says that something is in a folder.
+    pub(super) fn confirm(&mut self, folder: i64, item: Item) {
+        if self.confirmed.len() >= CONFIRMED {
+            self.confirmed.retain(|_, at| at.elapsed() < CONFIRMED_FOR);
+        }
+        if self.confirmed.len() < CONFIRMED {
+            self.confirmed.insert((folder, item), Instant::now());
+        }
+    }
+
+    /// How long ago it said so.
+    pub(super) fn confirmed(&self, folder: i64, item: Item) -> Duration {
+        let at = self.confirmed.get(&(folder, item));
+        at.map_or(Duration::MAX, Instant::elapsed)
     }
 
     /// The folder that holds this one, as far as is in memory. `None` also where
@@ -699,7 +714,7 @@ mod tests {
         let now = Clock::virtual_time().moment();
         let list = |state: &mut State, name: &str| {
             let content = Content::new(Vec::new(), vec![file(name)]);
-            state.merge(1, content, now, now, 100)
+            state.merge(1, content, Instant::now(), now, now, 100).0
         };
         list(&mut state, "old");
         state.change(1, Change::FileRenamed(file("new"), "old".into()));
@@ -752,7 +767,7 @@ mod tests {
         let now = Clock::virtual_time().moment();
         let list = |state: &mut State, name: &str| {
             let content = Content::new(Vec::new(), vec![file(name)]);
-            state.merge(1, content, now, now, 100)
+            state.merge(1, content, Instant::now(), now, now, 100).0
         };
         list(&mut state, "old");
         state.change(1, Change::FileRemoved("u".into()));

@@ -38,6 +38,14 @@ impl Source {
         }
     }
 
+    /// How long the folder must not be listed again, whatever else is listed.
+    pub(super) fn closed_for(&self, folder: i64) -> Duration {
+        match self {
+            Self::Account(client) => client.folder_closed_for(folder),
+            Self::Shared(shared) => shared.closed_for(),
+        }
+    }
+
     /// An earlier run may have listed any folder.
     pub(super) fn restore_unknown(&self) {
         self.budget().restore_unknown();
@@ -67,6 +75,7 @@ impl Source {
                 folders: Vec::new(),
                 files: Some(shared.list(scope).await?),
                 file_count: None,
+                asked: None,
             }),
         }
     }

@@ -286,6 +286,7 @@ mod tests {
                 folders: Vec::new(),
                 files: Some(vec![file; listed]),
                 file_count: count,
+                asked: None,
             })
         };
         for (listed, count, verdict) in [

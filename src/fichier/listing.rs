@@ -16,6 +16,11 @@ impl Client {
         self.budget.allowed_in(Rule::Listing(folder))
     }
 
+    /// How long the folder must not be listed again, whatever else is listed.
+    pub fn folder_closed_for(&self, folder: i64) -> Duration {
+        self.budget.folder_closed_for(Rule::Listing(folder))
+    }
+
     /// Folders and files of a folder, in one call where 1Fichier does that and
     /// in two where not.
     pub async fn list_folder(&self, scope: Scope, folder: i64) -> Result<FolderListing, Error> {
@@ -27,10 +32,11 @@ impl Client {
             let body = json!({"folder_id": folder, "files": 1});
             (Rule::Listing(folder), body)
         };
-        let raw: RawListing = self
-            .call(scope, rule, ENDPOINT, &body, Repeat::Safe)
+        let (raw, asked): (RawListing, _) = self
+            .call_at(scope, rule, ENDPOINT, &body, Repeat::Safe)
             .await?;
         let mut listing = raw.check_folder(ENDPOINT, folder)?;
+        listing.asked = Some(asked);
         if in_two || listing.files.is_none() {
             let body = json!({"folder_id": folder});
             let raw: RawListing = self

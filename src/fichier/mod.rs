@@ -307,6 +307,19 @@ impl Client {
         body: &Value,
         repeat: Repeat,
     ) -> Result<T, Error> {
+        let answer = self.call_at(turn, rule, endpoint, body, repeat).await?;
+        Ok(answer.0)
+    }
+
+    /// Makes a call; also tells when it was sent.
+    async fn call_at<T: serde::de::DeserializeOwned>(
+        &self,
+        turn: impl Into<Turn>,
+        rule: Rule,
+        endpoint: &'static str,
+        body: &Value,
+        repeat: Repeat,
+    ) -> Result<(T, Instant), Error> {
         let Turn { scope, mut permit } = turn.into();
         self.check_allowed(endpoint)?;
         let with_cdn = body.get("cdn").is_some();
@@ -328,7 +341,7 @@ impl Client {
             self.budget
                 .report(&permit, rule, outcome.as_ref().map(|_| ()));
             let error = match outcome {
-                Ok(value) => return Ok(value),
+                Ok(value) => return Ok((value, began)),
                 Err(error) => error,
             };
             let refused = match error.kind() {

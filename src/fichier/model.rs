@@ -1,6 +1,7 @@
 //! What 1Fichier's answers say, checked and in plain types.
 
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::error::{Error, Kind};
 use super::lenient::{Flag, Int, List, Text};
@@ -139,6 +140,8 @@ pub struct FolderListing {
     pub files: Option<Vec<FileItem>>,
     /// How many files the folder holds, when told.
     pub file_count: Option<u64>,
+    /// When 1Fichier was asked; the call may have waited for the budget before.
+    pub asked: Option<Instant>,
 }
 
 impl FolderListing {
@@ -207,6 +210,7 @@ impl RawListing {
             folders,
             files,
             file_count,
+            asked: None,
         })
     }
 

@@ -133,6 +133,11 @@ impl SharedFolder {
         self.pages.allowed_in(Rule::Page(self.id.number()))
     }
 
+    /// How long the page must not be asked for again, whatever else is.
+    pub fn closed_for(&self) -> Duration {
+        self.pages.folder_closed_for(Rule::Page(self.id.number()))
+    }
+
     /// An earlier run asked for the page.
     pub fn restore_listing(&self, age: Duration) {
         self.pages.restore_listing(self.id.number(), age);

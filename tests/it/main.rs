@@ -25,6 +25,7 @@ mod harness;
 mod journal;
 mod large_folders;
 mod links;
+mod locks;
 mod matrix;
 mod model;
 mod move_dir;

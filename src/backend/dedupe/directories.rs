@@ -9,11 +9,9 @@ use super::rename::Renaming;
 use super::{DedupeMode, Group, Left, Walk};
 use crate::backend::batch::{Change, Target};
 use crate::backend::entry::Entry;
+use crate::backend::locks::Key;
 use crate::backend::lost::{Fate, Look, Route};
-use crate::backend::move_dir::TREE;
 use crate::backend::path::{MAX_DEPTH, RemotePath};
-use crate::backend::replace::claim_key;
-use crate::backend::{mkdir_key, path_key};
 use crate::catalog::{Content, FileRecord, FolderRecord, Touched};
 use crate::error::{Error, Reason};
 use crate::fichier::{self, Kind};
@@ -102,9 +100,9 @@ impl Walk {
         let account = &self.remote.account;
         let segment = path.segments().last().unwrap_or_default();
         // Nobody moves it, or makes a directory of that name, meanwhile.
-        let tree = account.locks.hold(TREE.to_owned());
+        let tree = account.locks.hold(Key::Tree);
         let _tree = self.unless_left(tree).await?;
-        let making = account.locks.hold(mkdir_key(parent, segment));
+        let making = account.locks.hold(Key::mkdir(parent, segment));
         let _making = self.unless_left(making).await?;
         if !account.catalog.may_hold(parent, folder) {
             return Ok(Err(moved_away(path)));
@@ -227,9 +225,9 @@ impl Walk {
                 failures.extend(Box::pin(self.merge(merge)).await?);
                 continue;
             }
-            let tree = account.locks.hold(TREE.to_owned());
+            let tree = account.locks.hold(Key::Tree);
             let _tree = self.unless_left(tree).await?;
-            let making = account.locks.hold(mkdir_key(into, &segment));
+            let making = account.locks.hold(Key::mkdir(into, &segment));
             let _making = self.unless_left(making).await?;
             if !account.catalog.may_hold(from, &folder) {
                 // Not here any more, so it keeps nothing from going.
@@ -275,10 +273,10 @@ impl Walk {
             .map(|file| codec.to_segment(&file.name))
             .collect();
         // In the order in which those who write take them: paths, then places.
-        let paths = names.iter().map(|name| path_key(&merge.path.join(name)));
+        let paths = names.iter().map(|name| Key::Path(merge.path.join(name)));
         let paths = account.locks.hold_all(paths.collect());
         let _paths = self.unless_left(paths).await?;
-        let places = names.iter().map(|name| claim_key(merge.into, name));
+        let places = names.iter().map(|name| Key::place(merge.into, name));
         let places = account.locks.hold_all(places.collect());
         let _places = self.unless_left(places).await?;
         // As it is now that nobody else writes to them.

@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use tokio::sync::OwnedMutexGuard;
-
 use super::rename::Renaming;
 use super::{DedupeMode, Group, Left, Walk};
 use crate::backend::batch::{Change, Target};
 use crate::backend::entry::Entry;
+use crate::backend::locks::{Guard, Key};
 use crate::backend::path::RemotePath;
-use crate::backend::path_key;
-use crate::backend::replace::claim_key;
 use crate::catalog::{Content, FileRecord, Whirlpool};
 use crate::error::{Error, Result};
 use crate::fichier::{Kind, Priority, Scope};
@@ -72,7 +69,7 @@ impl Plan {
 
 /// Nobody else writes to a path while this is held, even if its directory had
 /// another path when the write began.
-pub(super) type Held = [OwnedMutexGuard<()>; 2];
+pub(super) type Held = [Guard; 2];
 
 /// The files of a path, and what is done with them or why nothing is.
 type Certain = (Vec<FileRecord>, Result<Plan>);
@@ -128,9 +125,9 @@ impl Walk {
         self.resolve_held(folder, held).await?;
         for path in busy {
             // Those who write take them in this order.
-            let lock = self.unless_left(locks.hold(path_key(&path))).await?;
+            let lock = self.unless_left(locks.hold(Key::path(&path))).await?;
             let segment = path.segments().last().unwrap_or_default();
-            let claim = locks.hold(claim_key(folder, segment));
+            let claim = locks.hold(Key::place(folder, segment));
             let held = [lock, self.unless_left(claim).await?];
             self.resolve_held(folder, BTreeMap::from([(path, held)]))
                 .await?;
@@ -143,8 +140,8 @@ impl Walk {
         let locks = &self.remote.account.locks;
         let segment = path.segments().last().unwrap_or_default();
         Some([
-            locks.try_hold(path_key(path))?,
-            locks.try_hold(claim_key(folder, segment))?,
+            locks.try_hold(Key::path(path))?,
+            locks.try_hold(Key::place(folder, segment))?,
         ])
     }
 

@@ -10,6 +10,7 @@ mod work;
 use tokio::sync::mpsc;
 
 use super::Remote;
+use super::locks::operation;
 use super::path::RemotePath;
 use super::resolve::Walk;
 use super::twins::Directory;
@@ -96,7 +97,7 @@ impl Remote {
             options.validate_only,
             sender,
         );
-        self.account.tasks.spawn(work.run());
+        self.account.tasks.spawn(operation(work.run()));
         Ok(Purge(receiver))
     }
 }

@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::PurgeProgress;
 use super::tree::Tree;
 use crate::backend::batch::{Change, Target};
-use crate::backend::move_dir::TREE;
+use crate::backend::locks::Key;
 use crate::backend::path::RemotePath;
 use crate::backend::resolve::Walk;
 use crate::backend::rmdir::not_empty;
 use crate::backend::seen::SEEN_WHEN_SENT;
 use crate::backend::twins::FolderAt;
-use crate::backend::{Remote, Staleness, path_key};
+use crate::backend::{Remote, Staleness};
 use crate::catalog::{Content, Touched};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, BATCH, Kind, ROOT, Scope};
@@ -330,7 +330,7 @@ impl Work {
         // its new place.
         let keys = files.iter().filter_map(|file| {
             let open = self.tree.get(file.folder)?;
-            Some(path_key(
+            Some(Key::path(
                 &open.path.join(&self.remote.codec.to_segment(&file.name)),
             ))
         });
@@ -338,7 +338,7 @@ impl Work {
         let hold = async {
             (
                 account.locks.hold_all(keys).await,
-                account.locks.hold(TREE.to_owned()).await,
+                account.locks.hold(Key::Tree).await,
             )
         };
         let held = tokio::select! {
@@ -498,7 +498,7 @@ impl Work {
         let _tree = tokio::select! {
             biased;
             () = self.sender.closed() => return Err(Stop::Left),
-            lock = account.locks.hold(TREE.to_owned()) => lock,
+            lock = account.locks.hold(Key::Tree) => lock,
         };
         if !self.is_in_place(id) {
             self.tree.folder_done(id, true);

@@ -407,6 +407,14 @@ impl Budget {
         }
     }
 
+    /// How long 1Fichier wants the folder not to be listed again, whatever else
+    /// is asked for: its 30 seconds, or a lock.
+    pub(crate) fn folder_closed_for(&self, rule: Rule) -> Duration {
+        let state = self.shared.lock();
+        let now = Instant::now();
+        state.folder_open_at(rule, now).saturating_duration_since(now)
+    }
+
     /// How long until such a call is allowed, were it the only one.
     pub(crate) fn allowed_in(&self, rule: Rule) -> Duration {
         let state = self.shared.lock();

@@ -96,12 +96,27 @@ impl State {
         }
     }
 
-    /// When the rules allow the call, were it the only one.
-    pub(super) fn allowed_at(&self, rule: Rule, now: Instant) -> Instant {
+    /// When a folder may be listed again, as far as the rules for the folder
+    /// itself and a lock tell.
+    pub(super) fn folder_open_at(&self, rule: Rule, now: Instant) -> Instant {
         let mut at = now;
         if let Some(pause) = &self.pause {
             at = at.max(pause.until);
         }
+        if self.limits.calls_per_second.is_some()
+            && let Rule::Listing(folder) | Rule::Page(folder) = rule
+        {
+            let last = self.folders.get(&folder).copied();
+            if let Some(last) = last.max(self.unknown_listings) {
+                at = at.max(last + self.limits.folder_listing);
+            }
+        }
+        at
+    }
+
+    /// When the rules allow the call, were it the only one.
+    pub(super) fn allowed_at(&self, rule: Rule, now: Instant) -> Instant {
+        let mut at = self.folder_open_at(rule, now);
         if self.limits.calls_per_second.is_none() {
             return at;
         }
@@ -111,14 +126,9 @@ impl State {
         }
         match rule {
             Rule::Call => {}
-            Rule::Listing(folder) | Rule::Page(folder) => {
-                let last = self.folders.get(&folder).copied();
-                if let Some(last) = last.max(self.unknown_listings) {
-                    at = at.max(last + self.limits.folder_listing);
-                }
+            Rule::Listing(_) | Rule::Page(_) | Rule::Folders => {
                 at = at.max(self.any_listing_at(now));
             }
-            Rule::Folders => at = at.max(self.any_listing_at(now)),
             Rule::UserInfo => {
                 if let Some(last) = self.user_info {
                     at = at.max(last + self.limits.user_info);
