@@ -11,7 +11,7 @@ use super::twins::{Directory, FolderAt};
 use super::{AtPath, Remote};
 use crate::catalog::{FolderRecord, Touched};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{Kind, Priority, ROOT, Scope, Turn};
+use crate::fichier::{self, Kind, Priority, ROOT, Scope, Turn};
 
 /// Times that a path is looked up again because it changed meanwhile.
 pub(super) const ATTEMPTS: usize = 5;
@@ -101,7 +101,7 @@ impl Remote {
     }
 
     /// Makes what is missing of a path below the folder that its first `depth`
-    /// segments lead to; `None` when that was removed meanwhile, from here.
+    /// segments lead to; `None` when that is gone.
     async fn make_below(
         &self,
         scope: Scope,
@@ -158,7 +158,7 @@ impl Remote {
         Err(unstable(path))
     }
 
-    /// Makes one folder; `None` when its parent was removed from here.
+    /// Makes one folder; `None` when its parent is gone.
     async fn make_folder(
         &self,
         scope: Scope,
@@ -175,7 +175,11 @@ impl Remote {
         if self.account.catalog.is_removed(parent) {
             return Ok(None);
         }
-        let snapshot = self.snapshot(scope, parent, None).await.at_path(path)?;
+        let snapshot = match self.snapshot(scope, parent, None).await {
+            // Another program removed it: it is looked for again.
+            Err(error) if error.reason() == Reason::DirectoryNotFound => return Ok(None),
+            snapshot => snapshot.at_path(path)?,
+        };
         if let Some(folder) = snapshot.content.find_folder(self.codec, segment) {
             return Ok(Some((folder.clone(), false)));
         }
@@ -194,13 +198,14 @@ impl Remote {
             let made = remote.make_in(scope, turn, parent, segment, name, &path);
             let made = made.await;
             intent.done();
-            made.map(Some)
+            made
         });
         work.await
             .map_err(|error| Error::internal(format!("a directory was not made: {error}")))?
     }
 
-    /// Makes the call, and finds out what came of it.
+    /// Makes the call, and finds out what came of it; `None` when the parent is
+    /// gone.
     async fn make_in(
         &self,
         scope: Scope,
@@ -209,7 +214,7 @@ impl Remote {
         segment: &str,
         name: String,
         path: &RemotePath,
-    ) -> Result<(FolderRecord, bool)> {
+    ) -> Result<Option<(FolderRecord, bool)>> {
         let made = self.account.client.make_folder(turn, parent, &name).await;
         let error = match made {
             Ok((id, stored)) if stored == name => {
@@ -222,7 +227,7 @@ impl Remote {
                     password: false,
                 };
                 self.account.catalog.folder_made(parent, folder.clone());
-                return Ok((folder, true));
+                return Ok(Some((folder, true)));
             }
             Ok((id, stored)) => {
                 let scope = scope.with_priority(Priority::Delete);
@@ -240,18 +245,19 @@ impl Remote {
         // call whose answer was lost.
         let perhaps =
             error.outcome_unknown() || matches!(error.kind(), Kind::Refused | Kind::NoChange);
-        if perhaps && let Some(folder) = self.look_again(scope, parent, segment).await? {
-            return Ok((folder, error.outcome_unknown()));
+        let mut is_gone = error.kind() == Kind::NotFound;
+        if perhaps {
+            match self.look_again(scope, parent, segment).await {
+                Ok(Some(folder)) => return Ok(Some((folder, error.outcome_unknown()))),
+                Ok(None) => {}
+                Err(look) if look.kind() == Kind::NotFound => is_gone = true,
+                Err(look) => return Err(look).at_path(path),
+            }
         }
-        if error.kind() == Kind::NotFound {
-            // The parent is gone: what is remembered of it is wrong.
-            self.account.catalog.doubt(parent);
-            self.doubt_way_to(path).await;
-            return Err(Error::directory_not_found(
-                &path
-                    .split()
-                    .map_or(String::new(), |(parent, _)| parent.to_string()),
-            ));
+        if is_gone && parent != ROOT {
+            // Another program removed the parent: it is looked for again.
+            self.account.catalog.folder_gone(parent);
+            return Ok(None);
         }
         Err(error).at_path(path)
     }
@@ -263,7 +269,7 @@ impl Remote {
         scope: Scope,
         parent: i64,
         segment: &str,
-    ) -> Result<Option<FolderRecord>> {
+    ) -> std::result::Result<Option<FolderRecord>, fichier::Error> {
         let listing = self.account.client.list_folder(scope, parent).await?;
         self.account.catalog.doubt(parent);
         let found = listing

@@ -20,7 +20,7 @@ use super::locks::{Key, operation};
 use super::path::RemotePath;
 use super::{AtPath, Remote};
 use crate::catalog::{Catalog, FileRecord, Touched};
-use crate::error::Result;
+use crate::error::{Reason, Result};
 use crate::fichier::{BATCH, Kind, Priority, ROOT, Scope};
 
 /// A folder that was seen less than this ago is trusted for now.
@@ -369,7 +369,9 @@ impl Remote {
         for last in pending.iter().rev().take(SAMPLES) {
             let url = &last.file().url;
             match account.client.file_info(scope, url).await {
-                Ok(info) if info.folder == Some(ROOT) => return Answer::Astray,
+                Ok(info) if info.folder == Some(ROOT) => {
+                    return self.ask_for_folder(scope, folder).await;
+                }
                 // Elsewhere than in the root it was put by somebody's will.
                 Ok(_) => return Answer::Home,
                 Err(error) if error.is_about_password() || error.kind() == Kind::Access => {}
@@ -390,6 +392,21 @@ impl Remote {
         match is_known {
             true => Answer::Home,
             false => Answer::Unknown,
+        }
+    }
+
+    /// A file is in the root. If its folder is still there, somebody has moved it
+    /// on purpose.
+    async fn ask_for_folder(&self, scope: Scope, folder: i64) -> Answer {
+        let catalog = &self.account.catalog;
+        match catalog.folder_since(scope, folder, Instant::now()).await {
+            Err(error) if error.reason() == Reason::DirectoryNotFound => Answer::Astray,
+            Ok(listed) if listed.content.files().any(|file| file.order == 0) => Answer::Home,
+            // One that is gone may be listed as empty, and own changes stand
+            // against listings for a while ([API §J9, §I]).
+            Ok(_) if catalog.changed_lately(folder) => Answer::Unknown,
+            Ok(_) => Answer::Home,
+            Err(_) => Answer::Unknown,
         }
     }
 

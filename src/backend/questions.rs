@@ -1,8 +1,8 @@
 //! How often single files are asked about: in volume `file/info` leads to a ban
 //! ([API §1.1]), so that listings have to tell where many are in doubt.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,14 +11,28 @@ use tokio::time::Instant;
 const MOST: usize = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// Where one question of a folder was asked less than this ago, a listing is
+/// worth more: it tells of all that is in it.
+const ALONE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+struct Asked {
+    all: VecDeque<Instant>,
+    by_folder: HashMap<i64, Instant>,
+}
+
 /// The questions of late of one account.
 #[derive(Debug, Default)]
-pub(super) struct Questions(Mutex<VecDeque<Instant>>);
+pub(super) struct Questions(Mutex<Asked>);
 
 impl Questions {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a file may be asked about now; counts it.
     pub(super) fn may_ask(&self) -> bool {
-        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = &mut self.lock().all;
         while asked.front().is_some_and(|at| at.elapsed() >= WINDOW) {
             asked.pop_front();
         }
@@ -27,6 +41,18 @@ impl Questions {
             asked.push_back(Instant::now());
         }
         may
+    }
+
+    /// The same for a file that a listing of its folder would show, too.
+    pub(super) fn may_ask_in(&self, folder: i64) -> bool {
+        {
+            let asked = &mut self.lock().by_folder;
+            asked.retain(|_, at| at.elapsed() < ALONE);
+            if asked.insert(folder, Instant::now()).is_some() {
+                return false;
+            }
+        }
+        self.may_ask()
     }
 }
 

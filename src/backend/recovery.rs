@@ -25,11 +25,11 @@ use crate::fichier::{self, Priority, Scope};
 /// How long until the first repeat; each next one waits twice as long.
 const FIRST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// A file that was on its way may show as late as this; then it does not come
-/// any more ([API §5, §I]).
+/// After a start the second look comes as soon as 1Fichier allows it.
+const AGAIN: Duration = Duration::from_secs(31);
+/// What was on its way may show as late as this; then it does not come any more
+/// ([API §5, §I]).
 const LINGER: Duration = Duration::from_secs(900);
-/// A directory that was to be moved may be shown at its old place as long.
-const LAG: Duration = Duration::from_secs(120);
 /// Changes that are looked after; more than these stay as they are.
 const MOST: usize = 10_000;
 
@@ -177,10 +177,6 @@ impl Account {
     /// Whether nobody looks yet: the caller has to see to it.
     fn enqueue(&self, id: u64, task: Task, is_old: bool) -> bool {
         let now = Instant::now();
-        let linger = match &task {
-            Task::Carry(_) => LAG,
-            _ => LINGER,
-        };
         let mut queue = self.recovery.lock();
         if queue.open.len() >= MOST {
             tracing::error!("too many changes wait for their end; look for duplicates with Dedupe");
@@ -192,7 +188,7 @@ impl Account {
             Open {
                 task,
                 since: now,
-                until: now + linger,
+                until: now + LINGER,
                 is_old,
                 looked: false,
             },
@@ -368,7 +364,7 @@ async fn recover(account: std::sync::Weak<Account>, first: Duration) {
         };
         pause = match account.look().await {
             true => FIRST,
-            false => (pause * 2).clamp(FIRST, LONGEST),
+            false => (pause * 2).clamp(AGAIN, LONGEST),
         };
         let mut queue = account.recovery.lock();
         if queue.open.is_empty() {

@@ -249,7 +249,7 @@ impl Remote {
         if listings.is_empty() {
             return true;
         }
-        if listings.len() < 2 || !account.questions.may_ask() {
+        if listings.len() < 2 || !account.questions.may_ask_in(*folder) {
             return false;
         }
         let Ok(info) = account.client.file_info(scope, &file.url).await else {

@@ -254,7 +254,7 @@ impl Catalog {
     fn not_known(&self, id: i64) -> Error {
         let is_young = {
             let state = self.lock();
-            state.own_folder_age(id).is_some_and(|age| age < YOUNG)
+            state.made_ago(id).is_some_and(|age| age < YOUNG)
         };
         if is_young {
             let text = "1Fichier does not show the new directory yet; ask again";
@@ -273,7 +273,11 @@ impl Catalog {
             let state = self.lock();
             let known = state.nodes.get(&id).and_then(|node| node.known.as_ref());
             match known {
-                Some(known) if id != ROOT && !known.content.is_empty() => state.parent_of(id),
+                Some(known)
+                    if id != ROOT && !known.content.is_empty() && !self.settings.exclusive =>
+                {
+                    state.parent_of(id)
+                }
                 _ => None,
             }
         };

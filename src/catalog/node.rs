@@ -167,6 +167,8 @@ pub(super) struct Node {
     /// Since when 1Fichier is known to hold something else than `known`: what
     /// that lacks may be there. A listing that began later ends this.
     pub(super) wrong: Option<Instant>,
+    /// When it was made from here.
+    made: Option<Instant>,
     changes: Vec<Own>,
     pub(super) flight: Option<InFlight>,
     /// Why it cannot be listed, and since when that is known.
@@ -475,10 +477,9 @@ impl State {
         (!self.is_within(parent, id)).then_some(parent)
     }
 
-    /// How long ago a folder was made or moved from here, if that was lately.
-    pub(super) fn own_folder_age(&self, id: i64) -> Option<Duration> {
-        let parent = self.parents.get(&id)?;
-        self.nodes.get(parent)?.own_folder(id).map(|own| own.at.elapsed())
+    /// How long ago a folder was made from here, in this run.
+    pub(super) fn made_ago(&self, id: i64) -> Option<Duration> {
+        Some(self.nodes.get(&id)?.made?.elapsed())
     }
 
     /// Folders in memory that hold this one.
@@ -536,6 +537,7 @@ impl State {
     pub(super) fn made(&mut self, id: i64, as_of: Moment) {
         let node = self.touch(id);
         node.loaded = true;
+        node.made = Some(Instant::now());
         node.known.get_or_insert(Snapshot {
             content: Arc::default(),
             as_of,

@@ -18,6 +18,14 @@ pub async fn played(change: impl FnOnce(&mut Behaviour)) -> World {
     build(options, |_| ()).await
 }
 
+/// The same for an account that nobody else writes to: what is remembered
+/// counts.
+pub async fn exclusive(change: impl FnOnce(&mut Behaviour)) -> World {
+    let mut options = Options::default();
+    change(&mut options.behaviour);
+    build(options, |config| config.exclusive = true).await
+}
+
 pub async fn minutes(minutes: u64) {
     tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
 }

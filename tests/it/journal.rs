@@ -63,12 +63,14 @@ async fn lost_upload(world: &World, header: PutHeader, content: &[u8]) {
 /// that could tell, and then every call, so that this run learns nothing more.
 async fn unknown_upload(world: &World, header: PutHeader, content: &[u8], kind: FaultKind) {
     world.control.reset_calls();
+    // What is replaced is looked at before.
+    let looks = u32::from(world.control.file_at(&header.path).is_some());
     world.fail("upload.cgi", 1, kind);
     world.fail("end.pl", 100, Status(503));
     world.control.inject(Fault {
         endpoint: "v1".to_owned(),
         // get_upload_server
-        skip: 1,
+        skip: looks + 1,
         times: u32::MAX,
         kind: Status(503),
     });

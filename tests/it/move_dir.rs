@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use pluton_fichier::emulator::{FaultKind, MkdirExisting, MvRename, UnknownFolder, UnknownParent};
+use pluton_fichier::emulator::{
+    Fault, FaultKind, MkdirExisting, MvRename, UnknownFolder, UnknownParent,
+};
 use pluton_fichier::proto::*;
 use tonic::Status;
 
@@ -671,7 +673,14 @@ async fn writes_to_one_place_by_two_paths_leave_one_file() {
     world.put("a/f", b"older").await.unwrap();
     seconds(60).await;
     // The first is stored, and what it replaces is not removed yet.
-    world.fail("file/info", 1, FaultKind::Delay(Duration::from_secs(5)));
+    let slow = Fault {
+        endpoint: "file/info".to_owned(),
+        // What it replaces is looked at before.
+        skip: 1,
+        times: 1,
+        kind: FaultKind::Delay(Duration::from_secs(5)),
+    };
+    world.control.inject(slow);
     let (first, second) = tokio::join!(world.put("a/f", b"first"), async {
         seconds(2).await;
         assert_eq!(world.stored(), ["a/f", "a/f"]);

@@ -376,7 +376,8 @@ async fn lock(world: &World) {
 async fn whoever_leaves_while_calls_wait_frees_everything() {
     let world = build(Options::default(), |config| {
         config.spool_bytes = 2 << 20;
-        config.freshness = Duration::from_secs(3_600);
+        // No call looks before it removes.
+        config.exclusive = true;
     })
     .await;
     world.mkdir("known").await.unwrap();
@@ -482,11 +483,10 @@ async fn whoever_leaves_while_calls_wait_frees_everything() {
     seconds(1).await;
     settles(&world, (0, 0)).await;
     // A read that waits for its token.
-    let mut stream = client().get(ask("d/f2")).await.unwrap().into_inner();
-    assert!(stream.message().await.unwrap().is_some());
-    seconds(1).await;
+    let mut reader = client();
+    let read = waiting(async move { reader.get(ask("d/f2")).await }).await;
     settles(&world, (1, 1)).await;
-    drop(stream);
+    read.abort();
     seconds(1).await;
     settles(&world, (0, 0)).await;
 

@@ -70,7 +70,7 @@ const FOLDERS: i64 = 12;
 #[tokio::test(start_paused = true)]
 async fn a_tree_goes_in_as_few_calls_as_its_files_and_folders_need() {
     assert_eq!(FILES, 250);
-    let world = world().await;
+    let world = exclusive(|_| ()).await;
     plant(&world);
     world.names("", true).await;
     world.control.reset_calls();
@@ -107,9 +107,10 @@ async fn folders_that_are_not_known_are_listed_once() {
     assert_eq!((files, directories), (FILES, FOLDERS));
     assert!(failures.is_empty());
     let calls = world.control.calls();
-    // The root, to find it.
-    assert_eq!(calls.get("folder/ls"), 1 + 12, "{calls}");
-    assert_eq!(calls.total_v1(), 13 + 3 + 12, "{calls}");
+    // The root, to find it; and as all that takes 40 s, the root and the
+    // directory once more before what is in them goes.
+    assert_eq!(calls.get("folder/ls"), 1 + 12 + 2, "{calls}");
+    assert_eq!(calls.total_v1(), 15 + 3 + 12, "{calls}");
     assert_eq!(calls.floods(), 0);
     // What is on disk agrees.
     drop(world.server.take());
@@ -272,7 +273,8 @@ async fn what_others_removed_or_added_is_noticed() {
     for missing in [RmMissing::RemovedZero, RmMissing::Ko, RmMissing::NotFound] {
         for batch in [Batch::Partial, Batch::AllOrNothing] {
             let context = format!("{missing:?} {batch:?}");
-            let world = played(|behaviour| {
+            // From memory, as nobody else is said to write there.
+            let world = exclusive(|behaviour| {
                 behaviour.rm_missing = missing;
                 behaviour.batch = batch;
             })
@@ -307,7 +309,7 @@ async fn what_others_removed_or_added_is_noticed() {
 #[tokio::test(start_paused = true)]
 async fn folders_wait_together_for_listings_that_lag() {
     for delay in [3, 15] {
-        let world = played(|behaviour| {
+        let world = exclusive(|behaviour| {
             behaviour.index_delay = Duration::from_secs(delay);
         })
         .await;
@@ -532,7 +534,7 @@ async fn two_purges_of_one_tree_do_not_disturb_each_other() {
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_leaves_stops_the_purge_and_the_books_are_right() {
     for calls in [1, 4, 9] {
-        let mut world = world().await;
+        let mut world = exclusive(|_| ()).await;
         plant(&world);
         world.names("", true).await;
         world.control.reset_calls();
@@ -590,8 +592,10 @@ async fn a_purge_ends_with_its_deadline_and_with_a_lock_of_the_account() {
         message: "IP Locked #79".to_owned(),
     };
     world.fail("v1", 1, ban);
-    let stream = world.client.clone().purge(request("top")).await.unwrap();
-    let status = end(stream.into_inner()).await;
+    let status = match world.client.clone().purge(request("top")).await {
+        Ok(stream) => end(stream.into_inner()).await,
+        Err(status) => status,
+    };
     assert_eq!(reason(&status), "UPSTREAM_LOCKED");
     minutes(62).await;
     assert!(purged(&world, request("top")).await.unwrap().2.is_empty());
@@ -661,7 +665,7 @@ async fn a_folder_with_more_files_than_a_listing_shows_goes_completely() {
 
 #[tokio::test(start_paused = true)]
 async fn a_listing_of_what_was_purged_meanwhile_asks_for_nothing_that_is_gone() {
-    let world = world().await;
+    let world = exclusive(|_| ()).await;
     world.control.add_folder(0, "a slow one");
     plant(&world);
     world.names("", false).await;
@@ -679,11 +683,6 @@ async fn a_listing_of_what_was_purged_meanwhile_asks_for_nothing_that_is_gone() 
     assert!(purged.unwrap().2.is_empty());
     let pages = pages.unwrap();
     let failures: Vec<_> = pages.iter().flat_map(|page| &page.failures).collect();
-    assert_eq!(failures.len(), 1, "{failures:?}");
-    assert_eq!(failures[0].path, "top");
-    assert_eq!(
-        failures[0].failure.as_ref().unwrap().reason,
-        "DIRECTORY_NOT_FOUND"
-    );
+    assert!(failures.is_empty(), "{failures:?}");
     assert_eq!(world.control.calls().get("folder/ls"), 1);
 }
