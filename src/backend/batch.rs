@@ -250,6 +250,20 @@ impl Batches {
             if self.was_seen(target, SEEN) {
                 return Ok(());
             }
+            if !self.catalog.is_listed_within(folder, SEEN) {
+                // 1Fichier allows no listing now.
+                let now = Instant::now();
+                let since = now.checked_sub(SEEN).unwrap_or(now);
+                match self.catalog.folder_since(scope, folder, since).await {
+                    Ok(listed) if !listed.content.has_file(url) => return Err(gone()),
+                    Ok(_) if self.was_seen(target, SEEN) => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) if error.reason() == Reason::DirectoryNotFound => {
+                        return Err(gone());
+                    }
+                    Err(error) => return Err(Error::not_seen(change.endpoint(), &error)),
+                }
+            }
         }
         // Or it was stored from here a while ago, and no listing shows it.
         if self.is_there(scope, target).await? {

@@ -14,7 +14,7 @@ use super::Remote;
 use super::twins::SOON;
 use crate::catalog::{Content, FileRecord};
 use crate::error::{Error, Reason, Result};
-use crate::fichier::{self, Kind, Priority, Scope};
+use crate::fichier::{self, Priority, Scope};
 
 /// How often the folders are listed.
 const LOOKS: u32 = 3;
@@ -128,7 +128,7 @@ impl Remote {
             // Sooner than a listing is allowed.
             let wait = catalog.listing_after(route.to, since).unwrap_or_default();
             let mut asked = wait > SOON;
-            if asked && let Some(fate) = self.ask_for_fate(scope, route).await? {
+            if asked && let Some(fate) = self.ask_for_fate(scope, route).await {
                 return Ok(fate);
             }
             let mut stayed = false;
@@ -159,7 +159,7 @@ impl Remote {
             }
             // It is not where it should be; the listing may lag.
             if !std::mem::replace(&mut asked, true)
-                && let Some(fate) = self.ask_for_fate(scope, route).await?
+                && let Some(fate) = self.ask_for_fate(scope, route).await
             {
                 return Ok(fate);
             }
@@ -176,10 +176,10 @@ impl Remote {
 
     /// What 1Fichier says of the file, or of what has the name at the
     /// destination; `None` when that tells nothing.
-    async fn ask_for_fate(&self, scope: Scope, route: &Route) -> Result<Option<Fate>> {
+    async fn ask_for_fate(&self, scope: Scope, route: &Route) -> Option<Fate> {
         let account = &self.account;
         if !account.questions.may_ask() {
-            return Ok(None);
+            return None;
         }
         let told = match route.copy {
             true => account.client.file_at(scope, route.to, &route.name).await,
@@ -187,22 +187,20 @@ impl Remote {
         };
         let info = match told {
             Ok(info) => info,
-            // Under another link, or too early.
-            Err(error)
-                if error.is_about_password()
-                    || matches!(error.kind(), Kind::NotFound | Kind::Access) =>
-            {
-                return Ok(None);
+            // Under another link, too early, protected, or not to be asked now:
+            // listings tell.
+            Err(error) => {
+                tracing::debug!(%error, "1Fichier does not tell where a file is");
+                return None;
             }
-            Err(error) => return Err(error.into()),
         };
         let named = info.file.name == route.name;
         let file = FileRecord::from(info.file);
         if route.copy {
             let is_new = route.is_new(&file);
-            return Ok(is_new.then(|| Fate::Arrived(file.url.to_string())));
+            return is_new.then(|| Fate::Arrived(file.url.to_string()));
         }
-        Ok(match info.folder {
+        match info.folder {
             Some(folder) if folder == route.to && named => {
                 Some(Fate::Arrived(file.url.to_string()))
             }
@@ -214,7 +212,7 @@ impl Remote {
             // Another program has put it elsewhere.
             Some(_) => Some(Fate::Gone),
             None => None,
-        })
+        }
     }
 }
 

@@ -77,6 +77,9 @@ pub enum Begun {
 enum Sink {
     Spool(Spool),
     Stream(Box<Streaming>),
+    /// An earlier call with the same request id has stored this: the content is
+    /// only compared.
+    Replay(Box<Entry>),
 }
 
 /// A file that is being written. Dropping it leaves nothing behind.
@@ -127,22 +130,30 @@ impl Remote {
         }
         let progress = self.track(path, Direction::Upload, options.size)?;
         let mut request = None;
+        let mut replayed = None;
         if let Some(id) = &options.request_id {
             let lock = self.account.locks.hold(Key::request(id)).await;
-            if let Some(entry) = self.replay(id, &options.arguments(path)).await? {
+            replayed = self.replay(id, &options.arguments(path)).await?;
+            if let Some(entry) = &replayed
+                && options.checksums.iter().any(|sum| entry.checksums.contains(sum))
+            {
+                // The content is known to be the same.
                 return Ok(Begun::Replayed(Stored {
-                    entry,
+                    entry: entry.clone(),
                     replayed: true,
                 }));
             }
             request = Some((id.clone(), lock));
         }
         // Room is set aside before anything is waited for.
-        let sink = match uploads.streams(options.size) {
-            true => None,
-            false => Some(self.spool(path, options.size)?),
+        let sink = match replayed {
+            Some(entry) => Some(Sink::Replay(Box::new(entry))),
+            None if uploads.streams(options.size) => None,
+            None => Some(self.spool(path, options.size)?),
         };
-        self.check_target(scope, path, &options, false).await?;
+        if !matches!(sink, Some(Sink::Replay(_))) {
+            self.check_target(scope, path, &options, false).await?;
+        }
 
         let algorithms = options
             .checksums
@@ -192,6 +203,26 @@ impl PutOptions {
             self.size, self.mode, self.if_match, self.checksums
         )
     }
+}
+
+/// The outcome of an earlier call, if the content is the same that it stored.
+fn same_content(
+    entry: &Entry,
+    received: u64,
+    sums: &[Checksum],
+    announced: &[Checksum],
+) -> Result<Stored> {
+    let differs = |sum: &Checksum| {
+        let mut known = entry.checksums.iter();
+        known.any(|known| known.algorithm == sum.algorithm && known.hex != sum.hex)
+    };
+    if entry.size != Some(received) || sums.iter().chain(announced).any(differs) {
+        return Err(replay::reused("another content"));
+    }
+    Ok(Stored {
+        entry: entry.clone(),
+        replayed: true,
+    })
 }
 
 fn check_size(path: &RemotePath, size: Option<u64>) -> Result<()> {
@@ -284,6 +315,7 @@ impl PutSession {
         match &mut self.sink {
             Some(Sink::Spool(spool)) => spool.write(data).await.at_path(&self.path),
             Some(Sink::Stream(stream)) => stream.send(data).await.at_path(&self.path),
+            Some(Sink::Replay(_)) => Ok(()),
             None => Err(Error::internal("a write after the end")),
         }
     }
@@ -332,6 +364,9 @@ impl PutSession {
         }
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new([]));
         let mut sums = hasher.finish().await;
+        if let Some(Sink::Replay(entry)) = &self.sink {
+            return same_content(entry, self.received, &sums, checksums);
+        }
         let sink = match self.sink.take() {
             Some(Sink::Spool(spool)) => {
                 let content = spool.finish().await.at_path(&self.path)?;
@@ -353,7 +388,7 @@ impl PutSession {
                 }
                 Ready::Streaming(stream)
             }
-            None => return Err(Error::internal("a second commit")),
+            Some(Sink::Replay(_)) | None => return Err(Error::internal("a second commit")),
         };
         for wanted in self.options.checksums.iter().chain(checksums) {
             if let Some(got) = sums.iter().find(|sum| sum.algorithm == wanted.algorithm)

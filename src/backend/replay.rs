@@ -43,11 +43,7 @@ impl Remote {
             return Ok(None);
         };
         if known != arguments {
-            return Err(Error::new(
-                Reason::RequestIdReused,
-                "the request_id belongs to an earlier call with other arguments; choose a new one for each new call",
-            )
-            .field("request_id"));
+            return Err(reused("other arguments"));
         }
         let Ok(outcome) = serde_json::from_str::<Outcome>(&outcome) else {
             return Ok(None);
@@ -58,6 +54,14 @@ impl Remote {
             Stored::Folder(folder) => Entry::directory(path, folder, 1),
         }))
     }
+}
+
+/// The refusal of a call whose request id was given to another one.
+pub(super) fn reused(what: &str) -> Error {
+    let text = format!(
+        "the request_id belongs to an earlier call with {what}; choose a new one for each new call"
+    );
+    Error::new(Reason::RequestIdReused, text).field("request_id")
 }
 
 impl Account {

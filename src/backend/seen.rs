@@ -82,12 +82,40 @@ impl Remote {
             if unseen.is_empty() {
                 return Ok(walk);
             }
+            let parents: BTreeSet<i64> = unseen.iter().map(|at| at.parent).collect();
+            if self.list_lately(scope, parents).await? {
+                continue;
+            }
             if self.ask_for_way(scope, path, &unseen).await? {
                 return Ok(walk);
             }
             walk = self.walk(scope, path, None).await?;
         }
         Err(unstable(path))
+    }
+
+    /// Makes sure that folders were listed lately. Waits where 1Fichier allows no
+    /// listing now. False when all of them were.
+    async fn list_lately(
+        &self,
+        scope: Scope,
+        folders: impl IntoIterator<Item = i64>,
+    ) -> Result<bool> {
+        let catalog = &self.account.catalog;
+        let mut listed = false;
+        for folder in folders {
+            if catalog.is_listed_within(folder, SEEN) {
+                continue;
+            }
+            listed = true;
+            let now = Instant::now();
+            let since = now.checked_sub(SEEN).unwrap_or(now);
+            match catalog.folder_since(scope, folder, since).await {
+                Err(error) if error.reason() == Reason::DirectoryNotFound => {}
+                listed => drop(listed?),
+            }
+        }
+        Ok(listed)
     }
 
     /// Folders on the way to a directory that only own calls have told of, a
@@ -197,6 +225,9 @@ impl Remote {
             Err(error) if error.reason() == Reason::DirectoryNotFound => return Ok(false),
             listed => drop(listed?),
         }
+        if !was_seen() {
+            self.list_lately(scope, [at.parent]).await?;
+        }
         if was_seen() || !catalog.may_hold(at.parent, &at.folder) {
             return Ok(was_seen());
         }
@@ -226,6 +257,7 @@ impl Remote {
         for id in directory.ids() {
             if !self.is_large(id).await {
                 self.snapshot(scope, id, Some(seen)).await?;
+                self.list_lately(scope, [id]).await?;
             }
         }
         Ok(self.find(scope, path, None).await?.0)

@@ -382,6 +382,16 @@ impl Catalog {
         seen.map(|age| age.min(state.confirmed(parent, Item::Folder(folder.id))))
     }
 
+    /// Whether a listing of a folder is no older than this.
+    pub fn is_listed_within(&self, folder: i64, age: Duration) -> bool {
+        let state = self.lock();
+        let known = state
+            .nodes
+            .get(&folder)
+            .and_then(|node| node.known.as_ref());
+        known.is_some_and(|known| self.shown(known) <= age)
+    }
+
     /// How long ago a listing showed a content. One in parts counts as of now
     /// for as long as it took: no newer one is to be had sooner.
     fn shown(&self, known: &Snapshot) -> Duration {

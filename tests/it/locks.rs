@@ -26,6 +26,8 @@ async fn failing(
         Copy => "file/cp",
     };
     world.fail(endpoint, 100, ResetBeforeAnswer);
+    // Listings have to tell, which takes a while.
+    world.fail("file/info", 100, Status(503));
     let client = world.client.clone();
     let call = tokio::spawn(async move {
         let mode = WriteMode::Replace;

@@ -23,6 +23,8 @@ mod emitted;
 mod faults;
 mod harness;
 mod journal;
+mod kill;
+mod lag;
 mod large_folders;
 mod links;
 mod locks;

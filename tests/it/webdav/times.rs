@@ -157,8 +157,8 @@ async fn what_is_found_after_an_interruption_has_its_time() {
         let mut world = served().await;
         put(&world, "f", b"before").await;
         seconds(60).await;
-        // get_upload_server
-        falls_silent(&world, "upload.cgi", 1);
+        // A look at what is replaced, and get_upload_server.
+        falls_silent(&world, "upload.cgi", 2);
         let request = ask(&world, "PUT", "f").with("X-OC-Mtime", SECONDS);
         request.body("after").gives(503).await;
         world.control.clear_faults();
@@ -189,7 +189,7 @@ async fn a_time_that_was_set_since_stays() {
     let world = served().await;
     put(&world, "f", b"before").await;
     seconds(60).await;
-    falls_silent(&world, "upload.cgi", 1);
+    falls_silent(&world, "upload.cgi", 2);
     let request = ask(&world, "PUT", "f").with("X-OC-Mtime", SECONDS);
     request.body("after").gives(503).await;
     world.control.clear_faults();
