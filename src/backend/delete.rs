@@ -106,7 +106,12 @@ impl Remote {
     }
 
     async fn find_targets(&self, scope: Scope, target: &DeleteTarget) -> Result<Vec<Target>> {
-        let files = self.files_now(scope, &target.path).await?;
+        let mut files = self.files_now(scope, &target.path).await?;
+        if files.len() > 1 {
+            // One of them may be the older version of another.
+            self.settle_shown(&target.path).await;
+            files = self.find_files(scope, &target.path, None).await?;
+        }
         let is_certain = self.is_certain(&target.path);
         let target_of = |at: &FileAt| Target {
             is_certain,

@@ -67,7 +67,7 @@ impl Route {
 
     /// Whether a file at the destination is what arrived there, under a URL of
     /// its own.
-    fn is_new(&self, file: &FileRecord) -> bool {
+    pub(super) fn is_new(&self, file: &FileRecord) -> bool {
         *file.name == *self.name
             && file.size == self.file.size
             && file.whirlpool == self.file.whirlpool

@@ -359,6 +359,14 @@ impl Remotes {
         &self.0
     }
 
+    /// The server is gone: nothing is asked of 1Fichier any more.
+    pub fn close(&self) {
+        for remote in self.all() {
+            remote.account.client.budget().close();
+            remote.account.listing_budget().close();
+        }
+    }
+
     /// The remote of a request.
     ///
     /// # Errors

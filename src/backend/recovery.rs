@@ -3,6 +3,9 @@
 //! be: a file is the old or the new one, whole and once, and a directory is not
 //! half-way.
 
+mod folders;
+mod writes;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,16 +14,13 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::batch::Target;
-use super::carry::{Carried, Carrier, Load, Place, name_in_between, stages};
-use super::journal::{Carry, Source, Task, Write};
-use super::locks::{Key, operation};
-use super::lost::{Fate, Look, Route};
+use super::journal::{Task, Write};
+use super::locks::operation;
 use super::path::RemotePath;
 use super::twins::Directory;
-use super::{Account, Remote, replay};
-use crate::catalog::{Content, FileRecord, FolderRecord, Intent, Unfinished};
-use crate::error::Reason;
-use crate::fichier::{self, Priority, Scope};
+use super::{Account, Remote};
+use crate::catalog::{Catalog, FileRecord, Intent, Unfinished};
+use crate::fichier::{Priority, Scope};
 
 /// How long until the first repeat; each next one waits twice as long.
 const FIRST: Duration = Duration::from_secs(60);
@@ -76,6 +76,19 @@ impl Recovery {
 
     fn get(&self, id: u64) -> Option<Open> {
         self.lock().open.get(&id).cloned()
+    }
+
+    fn all(&self) -> Vec<(u64, Open)> {
+        let queue = self.lock();
+        let open = queue.open.iter();
+        open.map(|(id, open)| (*id, open.clone())).collect()
+    }
+
+    /// There is nothing more to do.
+    fn end(&self, id: u64, catalog: &Catalog) {
+        if self.lock().open.remove(&id).is_some() {
+            catalog.end_intent(id);
+        }
     }
 
     /// Changes of which nobody knows yet how they ended.
@@ -388,273 +401,5 @@ impl Remote {
         let codec = self.codec;
         let landings = &self.account.landings;
         landings.supersede(path, &folders, kept, |name| codec.to_segment(name));
-    }
-
-    async fn look_for_write(&self, id: u64, write: &Write) -> Seen {
-        let account = &self.account;
-        let Some((_, segment)) = write.path.split() else {
-            return Seen::End;
-        };
-        let _paths = account.locks.hold_all(write.keys()).await;
-        let _place = account.locks.hold(Key::place(write.folder, segment)).await;
-        // A later call to the same path may have dealt with it.
-        let Some(open) = account.recovery.get(id) else {
-            return Seen::End;
-        };
-        let Task::Write(write) = &open.task else {
-            return Seen::End;
-        };
-        let listed = match &write.kept {
-            Some(_) => self.snapshot(scope(), write.folder, None).await,
-            None => {
-                let catalog = &account.catalog;
-                catalog
-                    .folder_since(scope(), write.folder, open.since)
-                    .await
-            }
-        };
-        let content = match listed {
-            Ok(listed) => listed.content,
-            Err(error) if error.reason() == Reason::DirectoryNotFound => return Seen::End,
-            Err(_) => return Seen::Unknown,
-        };
-        let found = match (&write.kept, &write.source) {
-            (Some(url), _) if write.stands(&content, url) => content.file(url).cloned(),
-            (Some(_), _) => return Seen::End,
-            (None, None) => content
-                .files()
-                .find(|file| is_it(write, open.is_old, file))
-                .cloned(),
-            (None, Some(source)) => {
-                match self.look_for_source(&open, write, source, &content).await {
-                    Ok(found) => found,
-                    Err(seen) => return seen,
-                }
-            }
-        };
-        let Some(found) = found else {
-            return Seen::NotYet;
-        };
-        let finished = match write.kept.is_none() && self.is_outdated(write, &content, &found) {
-            true => self.take_away(write, &found).await,
-            false => {
-                account.date(id, write, &found);
-                self.finish(write, &content, found).await
-            }
-        };
-        match finished {
-            Ok(()) => Seen::End,
-            Err(error) => {
-                tracing::warn!(path = %write.path, %error, "what an interrupted write has left cannot be put in order now");
-                Seen::Unknown
-            }
-        }
-    }
-
-    /// Whether something else became of its path meanwhile.
-    fn is_outdated(&self, write: &Write, content: &Content, found: &FileRecord) -> bool {
-        // A file that is moved is the only one of its content.
-        let may_go = write.source.as_ref().is_none_or(|source| source.copy);
-        let mut others = content.files().filter(|file| file.url != found.url);
-        may_go
-            && (write.unwanted
-                || others.any(|file| {
-                    file.order > write.order.max(found.order) && write.stands(content, &file.url)
-                }))
-    }
-
-    /// Removes what nobody was told of and nobody wants any more.
-    async fn take_away(&self, write: &Write, found: &FileRecord) -> Result<(), fichier::Error> {
-        tracing::info!(path = %write.path, "a file that an interrupted write has left goes: there is a later one");
-        let target = Target::new(write.folder, &found.url);
-        self.remove_all(scope(), &[target]).await
-    }
-
-    /// The file is there: what it replaces goes.
-    async fn finish(
-        &self,
-        write: &Write,
-        content: &Content,
-        mut found: FileRecord,
-    ) -> Result<(), fichier::Error> {
-        let account = &self.account;
-        if found.order == 0 {
-            found.order = write.order;
-            account.catalog.file_added(write.folder, found.clone());
-        }
-        if let Some((id, arguments)) = &write.request {
-            let what = replay::Stored::File(found.clone());
-            account.remember(id.clone(), arguments.clone(), &write.path, what);
-        }
-        if !write.replaces {
-            return Ok(());
-        }
-        let is_older = |file: &&FileRecord| {
-            file.url != found.url
-                && write.stands(content, &file.url)
-                && (write.was_there(&file.url) || (1..write.order).contains(&file.order))
-        };
-        let mut older: Vec<Target> = content
-            .files()
-            .filter(is_older)
-            .map(|file| Target::new(write.folder, &file.url))
-            .collect();
-        // Of several folders with one path, the others.
-        for target in &write.before {
-            if target.folder == write.folder || target.url == *found.url {
-                continue;
-            }
-            match self.snapshot(scope(), target.folder, None).await {
-                Ok(known) if write.stands(&known.content, &target.url) => {
-                    older.push(target.clone());
-                }
-                Ok(_) => {}
-                // It went with its folder.
-                Err(error) if error.reason() == Reason::DirectoryNotFound => {}
-                Err(error) => {
-                    tracing::debug!(%error, "a folder with an older version cannot be listed");
-                    return Err(fichier::Error::undone());
-                }
-            }
-        }
-        if older.is_empty() {
-            return Ok(());
-        }
-        self.remove_all(scope(), &older).await?;
-        tracing::info!(path = %write.path, "the older version of a replaced file is removed now");
-        Ok(())
-    }
-
-    /// What became of a move or copy.
-    async fn look_for_source(
-        &self,
-        open: &Open,
-        write: &Write,
-        source: &Source,
-        content: &Content,
-    ) -> Result<Option<FileRecord>, Seen> {
-        let before = write.before.iter().map(|target| target.url.as_str().into());
-        let route = Route {
-            from: source.folder,
-            file: source.file.clone(),
-            to: write.folder,
-            name: write.name.clone(),
-            copy: source.copy,
-            before: before.collect(),
-        };
-        let fate = self.fate(&route, Look::once(open.since)).await;
-        let unnamed = match fate.map_err(|_| Seen::Unknown)? {
-            // What callers were told of, or moved there themselves.
-            Fate::Arrived(url) if source.copy && write.is_another(&url) => return Ok(None),
-            Fate::Arrived(url) => return Ok(content.file(&url).cloned()),
-            Fate::Unnamed(file) if source.copy && write.is_another(&file.url) => return Ok(None),
-            Fate::Unnamed(file) => file,
-            Fate::Stayed | Fate::Gone if !source.copy => return Ok(None),
-            Fate::Stayed | Fate::Gone => {
-                let copy = content.files().find(|file| {
-                    fichier::same_name(&file.name, &source.file.name)
-                        && write.has_content_of(file)
-                        && file.order == 0
-                        && !write.is_another(&file.url)
-                        && !source.alike.contains(&file.url)
-                });
-                match copy {
-                    Some(copy) => copy.clone(),
-                    None => return Ok(None),
-                }
-            }
-        };
-        // Half-way: it has yet to get its name.
-        let catalog = &self.account.catalog;
-        let pair = (unnamed.url.to_string(), write.name.clone());
-        let renamed = self.account.client.rename_files(scope(), &[pair]).await;
-        let Some((_, url)) = renamed.map_err(|_| Seen::Unknown)?.done.into_iter().next() else {
-            return Err(Seen::Unknown);
-        };
-        let named = FileRecord {
-            url: url.into(),
-            name: write.name.as_str().into(),
-            ..unnamed.clone()
-        };
-        catalog.file_removed(write.folder, &unnamed.url);
-        catalog.file_added(write.folder, named.clone());
-        Ok(Some(named))
-    }
-
-    /// Brings a directory that is half-way to where it should be, or back.
-    async fn look_for_folder(&self, id: u64, carry: &Carry) -> Seen {
-        let account = &self.account;
-        let _tree = account.locks.hold(Key::Tree).await;
-        // A later call may have moved it on while this waited.
-        if account.recovery.get(id).is_none() {
-            return Seen::End;
-        }
-        let load = |from: &Place, to: &Place, stages: Vec<Place>| Load {
-            folder: FolderRecord {
-                name: from.name.clone(),
-                ..carry.folder.clone()
-            },
-            from: from.clone(),
-            to: to.clone(),
-            stages,
-            source: carry.source.clone(),
-            destination: carry.destination.clone(),
-        };
-        let asked = load(&carry.from, &carry.to, Vec::new());
-        let parents = [carry.to.parent, carry.from.parent];
-        let here = match Carrier::new(self, &asked, None).look(parents).await {
-            Ok(Some(here)) => here,
-            // Another program removed it, or put it elsewhere.
-            Ok(None) => return Seen::End,
-            Err(_) => return Seen::Unknown,
-        };
-        account.catalog.doubt(carry.from.parent);
-        account.catalog.doubt(carry.to.parent);
-        if here == carry.from {
-            return Seen::NotYet;
-        }
-        if here == carry.to {
-            self.carried(carry, &here);
-            return Seen::End;
-        }
-        if !carry.passes(&here) {
-            return Seen::End;
-        }
-        for goal in [&carry.to, &carry.from] {
-            let is_free = |place: &Place| {
-                account.catalog.lacks(place.parent, self.codec, &place.name) == Some(true)
-            };
-            for parent in parents {
-                // Known anew, to see which names are free.
-                let _ = self.snapshot(scope(), parent, None).await;
-            }
-            if !is_free(goal) {
-                continue;
-            }
-            let third = name_in_between();
-            let way = stages(&here, goal, is_free, &third);
-            let load = load(&here, goal, way);
-            if let Ok(Carried::Arrived(..)) = Carrier::new(self, &load, None).run().await {
-                tracing::info!(destination = %carry.destination, "a directory that was half-way is in its place now");
-                if goal == &carry.to {
-                    self.carried(carry, goal);
-                }
-                return Seen::End;
-            }
-        }
-        tracing::error!(source = %carry.source, destination = %carry.destination, "a directory is half-way, and other entries are in its way");
-        Seen::Unknown
-    }
-
-    fn carried(&self, carry: &Carry, place: &Place) {
-        let folder = FolderRecord {
-            name: place.name.clone(),
-            ..carry.folder.clone()
-        };
-        if let Some((id, arguments)) = &carry.request {
-            let what = replay::Stored::Folder(folder);
-            let account = &self.account;
-            account.remember(id.clone(), arguments.clone(), &carry.destination, what);
-        }
     }
 }

@@ -135,7 +135,16 @@ impl Remote {
             .hold_all(keys(action, source, destination))
             .await;
         let files = match action {
-            Action::Move => self.files_now(scope, source).await?,
+            Action::Move => {
+                let files = self.files_now(scope, source).await?;
+                if files.len() > 1 {
+                    // One of them may be the older version of another.
+                    self.settle_shown(source).await;
+                    self.find_files(scope, source, None).await?
+                } else {
+                    files
+                }
+            }
             Action::Copy => self.find_files(scope, source, None).await?,
         };
         let FileAt { folder: from, file } = pick(&files, options.if_match.as_deref(), source)?;

@@ -93,6 +93,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
     health: HealthReporter,
+    remotes: Remotes,
     tasks: TaskTracker,
     catalog_watch: AbortOnDropHandle<()>,
     reload: watch::Sender<u64>,
@@ -102,6 +103,14 @@ pub struct Server {
     _sockets: Vec<SocketFile>,
     _emulator: Option<Emulator>,
     _state: StateDir,
+}
+
+impl Drop for Server {
+    /// What is still at work has nobody any more that it works for, and no
+    /// state directory for itself.
+    fn drop(&mut self) {
+        self.remotes.close();
+    }
 }
 
 impl Server {
@@ -181,6 +190,7 @@ impl Server {
             stop,
             listeners: JoinSet::new(),
             health,
+            remotes: remotes.clone(),
             tasks,
             catalog_watch: AbortOnDropHandle::new(catalog_watch),
             reload,

@@ -117,6 +117,18 @@ impl World {
         (entries.map(|entry| entry.path).collect(), as_of)
     }
 
+    /// What was called when, for a failure's report.
+    pub fn requests(&self) -> String {
+        let requests = self.control.last_requests();
+        let start = requests.first().map(|request| request.at);
+        let lines = requests.iter().map(|request| {
+            let at = start.map_or(0.0, |start| (request.at - start).as_secs_f64());
+            let body: String = request.body.chars().take(160).collect();
+            format!("\n{at:.2} {} {body}", request.endpoint)
+        });
+        lines.collect()
+    }
+
     /// What the server shows is what 1Fichier holds: paths, sizes, checksums.
     pub async fn assert_agreement(&self, context: &str) {
         let mut held = BTreeMap::new();

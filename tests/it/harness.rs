@@ -39,8 +39,7 @@ pub struct World {
     pub emulator: Emulator,
     pub control: Control,
     pub config: Config,
-    /// The connection of a server that can be killed ([`crate::kill`]).
-    pub line: Option<crate::kill::Line>,
+    /// State directories as kills have left them.
     pub images: Vec<tempfile::TempDir>,
     _state: tempfile::TempDir,
     /// Milliseconds of a step of the clock.
@@ -111,7 +110,6 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
         emulator,
         control,
         config,
-        line: None,
         images: Vec::new(),
         _state: state,
         _ticker: AbortOnDropHandle::new(tokio::spawn(tick(Arc::clone(&step)))),

@@ -9,7 +9,6 @@ use tonic::Status;
 
 use crate::checks::*;
 use crate::harness::*;
-use crate::kill::killable;
 
 /// Whatever listings show lags by so much.
 fn lag(world: &World, seconds: f64) {
@@ -122,7 +121,7 @@ impl InFlight {
 /// the kill, under listings that lag.
 async fn killed(in_flight: InFlight, then: Then, wait: u64, replaces: bool, late: f64) {
     let context = format!("{in_flight:?} {then:?} {wait} s later, replaces: {replaces}, lag {late}");
-    let mut world = killable().await;
+    let mut world = world().await;
     if replaces {
         world.put("a/p", &content(1_000)).await.unwrap();
     } else {
@@ -175,7 +174,9 @@ async fn killed(in_flight: InFlight, then: Then, wait: u64, replaces: bool, late
     let soon = sizes(&world, "a/p");
     minutes(30).await;
     let (there, source) = (sizes(&world, "a/p"), sizes(&world, in_flight.source()));
-    let context = format!("{context}: {answer:?}, a/p {soon:?}, then {there:?}, source {source:?}");
+    let calls = world.requests();
+    let context =
+        format!("{context}: {answer:?}, a/p {soon:?}, then {there:?}, source {source:?}{calls}");
     let old = if replaces { vec![1_000] } else { vec![] };
     let told = match (then, &reason) {
         // Not acknowledged: as before, or done.
@@ -302,7 +303,7 @@ async fn a_directory_that_was_moved_stays_moved_though_listings_lag() {
                 if lost && late > 60.0 {
                     // What cannot be known is told so, and is found out later.
                     if let Err(status) = &moved {
-                        assert_reason(moved.clone(), "UPSTREAM_UNAVAILABLE");
+                        assert_eq!(reason(status), "UPSTREAM_UNAVAILABLE", "{context}");
                         assert!(status.message().contains("look there"), "{context}");
                     }
                 } else {
@@ -326,7 +327,7 @@ async fn a_move_that_shows_late_does_not_take_the_place_of_a_later_one() {
     for late in [0.0, 3.0] {
         for wait in [0, 5, 40] {
             let context = format!("lag {late}, {wait} s later");
-            let mut world = killable().await;
+            let mut world = world().await;
             for (path, size) in [("d/y", 100), ("d/x", 200), ("e/old", 300)] {
                 world.put(path, &content(size)).await.unwrap();
             }

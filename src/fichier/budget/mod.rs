@@ -220,6 +220,9 @@ impl Budget {
         let deadline = scope.deadline.unwrap_or(now + MAX_WAIT).min(now + MAX_WAIT);
         let (receiver, _place) = {
             let mut state = self.shared.lock();
+            if state.is_closed {
+                return Err(stopping(endpoint));
+            }
             state.check_room(endpoint)?;
             let ahead = state.waiters.range(..(scope.priority, u64::MAX)).count();
             state.check(endpoint, rule, deadline, ahead, now)?;
@@ -243,13 +246,18 @@ impl Budget {
             AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::clone(&self.shared))))
         });
         self.shared.changed.notify_one();
-        receiver.await.unwrap_or_else(|_| {
-            Err(Error::new(
-                endpoint,
-                Kind::NotSent,
-                "the server is stopping",
-            ))
-        })
+        receiver.await.unwrap_or_else(|_| Err(stopping(endpoint)))
+    }
+
+    /// The server is gone: no call is made any more, whatever is still at work.
+    pub fn close(&self) {
+        let waiters = {
+            let mut state = self.shared.lock();
+            state.is_closed = true;
+            std::mem::take(&mut state.waiters)
+        };
+        // Those who wait are told by the end of their channel.
+        drop(waiters);
     }
 
     /// Tells how the call ended. A failed listing may be repeated before its
@@ -421,6 +429,10 @@ impl Budget {
         let now = Instant::now();
         state.allowed_at(rule, now).saturating_duration_since(now)
     }
+}
+
+fn stopping(endpoint: &'static str) -> Error {
+    Error::new(endpoint, Kind::NotSent, "the server is stopping")
 }
 
 /// A place in the queue. It is free again as soon as the caller leaves.

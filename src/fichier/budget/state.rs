@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) minute: VecDeque<(Instant, &'static str)>,
     pub(super) waiters: BTreeMap<(Priority, u64), Waiter>,
     pub(super) next_waiter: u64,
+    /// No call is made any more.
+    pub(super) is_closed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +77,7 @@ impl State {
             minute: VecDeque::new(),
             waiters: BTreeMap::new(),
             next_waiter: 0,
+            is_closed: false,
         }
     }
 
