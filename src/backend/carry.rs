@@ -213,9 +213,11 @@ impl<'a> Carrier<'a> {
                     self.arrive(to);
                     return Ok(());
                 }
-                Ok(Some(place)) if place == self.at => {}
-                Ok(Some(place)) => return Err(self.astray(to, place, false)),
-                Ok(None) => return Err(Trouble::Lost),
+                Ok(Some(place)) if place != self.at => {
+                    return Err(self.astray(to, place, false));
+                }
+                // Where it was, or nowhere between two listings: they may lag.
+                Ok(_) => {}
                 Err(_) => return Err(Trouble::Unknown(error)),
             }
             lost += 1;
@@ -223,11 +225,13 @@ impl<'a> Carrier<'a> {
                 // Where listings lag, it may be there all the same, and what was
                 // done is refused.
                 return match self.shows_late(to).await {
-                    Ok(true) => {
+                    Ok(Some(place)) if place == *to => {
                         self.arrive(to);
                         Ok(())
                     }
-                    Ok(false) => Err(Trouble::Refused(error)),
+                    Ok(Some(place)) if place != self.at => Err(self.astray(to, place, false)),
+                    Ok(Some(_)) => Err(Trouble::Refused(error)),
+                    Ok(None) => Err(Trouble::Lost),
                     Err(_) => Err(Trouble::Unknown(error)),
                 };
             }
@@ -235,15 +239,18 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Whether a listing of a while later shows the folder at a place.
-    async fn shows_late(&self, to: &Place) -> Result<bool, fichier::Error> {
+    /// Where listings of a while later show the folder: at the place that it
+    /// was to go to, as soon as one shows it there.
+    async fn shows_late(&self, to: &Place) -> Result<Option<Place>, fichier::Error> {
+        let mut seen = None;
         for _ in 0..LOOKS_AFTER_LOSS {
             tokio::time::sleep(LAG_AFTER_LOSS).await;
-            if self.look([to.parent, self.at.parent]).await?.as_ref() == Some(to) {
-                return Ok(true);
+            seen = self.look([to.parent, self.at.parent]).await?;
+            if seen.as_ref() == Some(to) {
+                break;
             }
         }
-        Ok(false)
+        Ok(seen)
     }
 
     /// Where the folder is, if it is in one of these or in the root.

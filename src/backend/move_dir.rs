@@ -119,7 +119,6 @@ impl Remote {
                         .as_ref()
                         .map(|(id, _)| (id.clone(), arguments.clone())),
                 });
-                account.give_up_carries(route.load.folder.id);
                 let folders = vec![route.load.from.parent, route.load.to.parent];
                 let touched = vec![Touched::Folder(route.load.folder.id)];
                 let mut intent = Some(account.intend(folders, touched, &task).await);
@@ -136,6 +135,7 @@ impl Remote {
                 };
                 match carried {
                     Carried::Unknown(error) => {
+                        account.give_up_carries(route.load.folder.id);
                         if let Some(intent) = intent.take() {
                             account.leave(intent, task);
                         }
@@ -143,6 +143,7 @@ impl Remote {
                         return Err(error);
                     }
                     Carried::Arrived(folder, is_shown) => {
+                        account.give_up_carries(folder.id);
                         parents.made.clear();
                         account.landings.moved(&source, &destination);
                         account.writes_moved(&source, &destination);

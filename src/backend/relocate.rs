@@ -235,7 +235,11 @@ impl Relocation {
                 let error = self.take_back(error).await;
                 match self.intent.take() {
                     Some((intent, write)) if self.is_lost => {
-                        self.remote.account.leave(intent, Task::Write(write));
+                        let account = &self.remote.account;
+                        if !self.route.copy {
+                            account.give_up_moves(&self.original.1.url);
+                        }
+                        account.leave(intent, Task::Write(write));
                     }
                     Some((intent, _)) => intent.done(),
                     None => {}
@@ -297,7 +301,6 @@ impl Relocation {
             ..
         } = self.route;
         let account = &self.remote.account;
-        account.give_up_moves(&file.url);
         account.vouch_for(file);
         let mut alike = Vec::new();
         if copy && *file.name != **name {
@@ -486,6 +489,9 @@ impl Relocation {
             account.catalog.file_added(to, moved.clone());
         }
         account.vouch_for(&moved);
+        if !copy {
+            account.give_up_moves(&self.original.1.url);
+        }
         // Before anything older goes: it may be the only one in its place.
         let (landed, moved) = if self.action == Action::Copy || self.original.0 != to {
             let scope = Scope::new(Priority::Upload);

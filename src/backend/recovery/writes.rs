@@ -108,9 +108,10 @@ impl Remote {
             return Seen::End;
         };
         // Nobody is held up while 1Fichier is asked.
-        if let Err(seen) = self.ask_for_write(&open, write).await {
-            return seen;
-        }
+        let fate = match self.ask_for_write(&open, write).await {
+            Ok(fate) => fate,
+            Err(seen) => return seen,
+        };
         let _paths = account.locks.hold_all(write.keys()).await;
         let _place = account.locks.hold(Key::place(write.folder, segment)).await;
         // A later call to the same path may have dealt with it.
@@ -120,6 +121,11 @@ impl Remote {
         let Task::Write(write) = &open.task else {
             return Seen::End;
         };
+        if let (Some(source), Some(fate)) = (&write.source, fate)
+            && let Err(seen) = self.enter(write, source, fate).await
+        {
+            return seen;
+        }
         let Some(known) = account.catalog.peek(write.folder).await else {
             return Seen::Unknown;
         };
@@ -148,9 +154,9 @@ impl Remote {
     }
 
     /// Lists the folder of a write, and asks for its file: its link or its name
-    /// may be known before listings show it. What is found is in the catalog
-    /// then.
-    async fn ask_for_write(&self, open: &Open, write: &Write) -> Result<(), Seen> {
+    /// may be known before listings show it. Returns what became of a file that
+    /// was to be moved there, if the listing does not show it.
+    async fn ask_for_write(&self, open: &Open, write: &Write) -> Result<Option<Fate>, Seen> {
         let account = &self.account;
         let catalog = &account.catalog;
         let listed = match &write.kept {
@@ -166,10 +172,13 @@ impl Remote {
             Err(_) => return Err(Seen::Unknown),
         };
         if write.kept.is_some() || write.shown(open.is_old, &content).is_some() {
-            return Ok(());
+            return Ok(None);
         }
         match &write.source {
-            Some(source) if !source.copy => self.ask_for_moved(open, write, source).await,
+            Some(source) if !source.copy => {
+                let fate = self.fate(&write.route(source), Look::once(open.since)).await;
+                fate.map(Some).map_err(|_| Seen::Unknown)
+            }
             _ if !open.looked && account.questions.may_ask() => {
                 let named = account.client.file_at(scope(), write.folder, &write.name).await;
                 if let Ok(info) = named {
@@ -179,26 +188,23 @@ impl Remote {
                         catalog.file_shown(write.folder, file);
                     }
                 }
-                Ok(())
+                Ok(None)
             }
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 
-    async fn ask_for_moved(&self, open: &Open, write: &Write, source: &Source) -> Result<(), Seen> {
+    /// Enters where a file is that was to be moved.
+    async fn enter(&self, write: &Write, source: &Source, fate: Fate) -> Result<(), Seen> {
         let catalog = &self.account.catalog;
-        let fate = self.fate(&write.route(source), Look::once(open.since)).await;
-        let arrived = match fate.map_err(|_| Seen::Unknown)? {
+        let arrived = match fate {
             Fate::Arrived(url) => FileRecord {
                 url: url.into(),
                 name: write.name.as_str().into(),
                 ..source.file.clone()
             },
             // It is in its folder, and has yet to get its name.
-            Fate::Unnamed(file) => {
-                let _paths = self.account.locks.hold_all(write.keys()).await;
-                self.name_now(write, &file).await?
-            }
+            Fate::Unnamed(file) => self.name_now(write, &file).await?,
             Fate::Stayed | Fate::Gone => return Ok(()),
         };
         if source.folder != write.folder || arrived.url != source.file.url {
