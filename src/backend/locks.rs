@@ -29,6 +29,9 @@ pub(super) use order::{Operation, operation};
 /// - Whoever begins to write into a folder waits for the end of its removal.
 ///   That may happen with any lock held, because who removes a folder takes no
 ///   lock before the removal is over: it is the last variant.
+/// - A connection to an upload node comes behind all locks, for a buffered file
+///   waits for one while its path is held. An upload that has one and waits for
+///   a lock lends it (`Streaming::lend_connection`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Key {
     /// Calls with this request id.
