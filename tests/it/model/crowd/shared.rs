@@ -144,7 +144,7 @@ impl Client {
     /// Bytes that nobody else stores.
     fn content(&mut self) -> Vec<u8> {
         let mut bytes = format!("{} {}", self.number, self.done).into_bytes();
-        if self.random.u8(..5) == 0 {
+        if self.random.u8(..3) == 0 {
             bytes.resize(STREAM_FROM as usize + 1, b'.');
         }
         bytes
@@ -167,7 +167,7 @@ impl Client {
 
     async fn step(&mut self) -> Result<&'static str, Status> {
         let mut client = self.world.client.clone();
-        Ok(match self.random.u8(..32) {
+        Ok(match self.random.u8(..34) {
             0..8 => {
                 let (path, mode) = (self.path(), self.beside());
                 let entry = self.put(&path, mode).await?;
@@ -233,7 +233,7 @@ impl Client {
                 self.tally.removed(removed);
                 "purge"
             }
-            21 => {
+            21 | 32 | 33 => {
                 let path = self.directory();
                 self.world.rmdir(&path).await?;
                 "remove directory"
