@@ -18,7 +18,7 @@
 //!                                   │
 //!                                fichier (typed client, request budget)
 //!
-//! checksum, clock, encoding, error, proto, telemetry, tls: leaves that all may use
+//! checksum, clock, encoding, error, proto, sync, telemetry, tls: leaves that all may use
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 
@@ -39,6 +39,7 @@ pub mod http;
 pub mod proto;
 pub mod restic;
 pub mod server;
+mod sync;
 #[cfg(feature = "otel")]
 pub mod telemetry;
 pub mod tls;

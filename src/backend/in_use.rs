@@ -3,11 +3,12 @@
 //! under a write.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::locks::{Key, order};
+use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Debug, Default)]
 struct Use {
@@ -113,8 +114,15 @@ impl FoldersInUse {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use shuttle::future::{block_on, spawn, yield_now};
+    use tokio::sync::Barrier;
+
     use super::*;
     use crate::backend::locks::operation;
+    use crate::sync::check;
 
     #[tokio::test]
     async fn a_folder_is_written_to_or_removed() {
@@ -138,5 +146,77 @@ mod tests {
         drop(removing);
         drop(writer.await.unwrap());
         assert!(folders.0.lock().is_empty());
+    }
+    /// Who is in a folder, by what they have got.
+    #[derive(Default)]
+    struct Seen {
+        writers: AtomicUsize,
+        removers: AtomicUsize,
+    }
+
+    struct Counted<'a>(&'a AtomicUsize);
+
+    impl<'a> Counted<'a> {
+        fn new(number: &'a AtomicUsize) -> Self {
+            number.fetch_add(1, Relaxed);
+            Self(number)
+        }
+    }
+
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Relaxed);
+        }
+    }
+
+    impl Seen {
+        fn check(&self) {
+            let seen = (self.writers.load(Relaxed), self.removers.load(Relaxed));
+            assert!(seen.1 == 0 || seen == (0, 1), "{seen:?}");
+        }
+    }
+
+    /// Writes until all others that write have begun, too: they do not wait for
+    /// each other.
+    async fn write(folders: FoldersInUse, seen: Arc<Seen>, others: Arc<Barrier>) {
+        let _writing = folders.write(1).await;
+        let _counted = Counted::new(&seen.writers);
+        seen.check();
+        others.wait().await;
+        seen.check();
+    }
+
+    async fn remove(folders: FoldersInUse, seen: Arc<Seen>) {
+        let Some(_removing) = folders.remove(1) else {
+            return;
+        };
+        let _counted = Counted::new(&seen.removers);
+        seen.check();
+        yield_now().await;
+        seen.check();
+    }
+
+    #[test]
+    fn schedules_of_writers_and_removers() {
+        check(|| {
+            let folders = FoldersInUse::default();
+            let seen = Arc::new(Seen::default());
+            let write = |others| write(folders.clone(), Arc::clone(&seen), others);
+            let both = Arc::new(Barrier::new(2));
+            let leaver = spawn(write(Arc::new(Barrier::new(1))));
+            let tasks = [
+                spawn(remove(folders.clone(), Arc::clone(&seen))),
+                spawn(write(Arc::clone(&both))),
+                spawn(remove(folders.clone(), Arc::clone(&seen))),
+                spawn(write(both)),
+            ];
+            // A caller that leaves, at any moment.
+            leaver.abort();
+            for task in tasks {
+                block_on(task).unwrap();
+            }
+            let _ = block_on(leaver);
+            assert!(folders.0.lock().is_empty(), "nothing is remembered");
+        });
     }
 }

@@ -4,11 +4,12 @@ pub(super) mod order;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
 
 use super::path::RemotePath;
+use crate::sync::Mutex;
 
 pub(super) use order::{Operation, operation};
 
@@ -28,6 +29,9 @@ pub(super) use order::{Operation, operation};
 /// - Whoever begins to write into a folder waits for the end of its removal.
 ///   That may happen with any lock held, because who removes a folder takes no
 ///   lock before the removal is over: it is the last variant.
+/// - A connection to an upload node comes behind all locks, for a buffered file
+///   waits for one while its path is held. An upload that has one and waits for
+///   a lock lends it (`Streaming::lend_connection`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Key {
     /// Calls with this request id.
@@ -143,7 +147,13 @@ impl Locks {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use shuttle::future::{block_on, spawn, yield_now};
+
     use super::*;
+    use crate::sync::check;
 
     fn path(text: &str) -> Key {
         Key::Path(RemotePath::parse(text).unwrap())
@@ -178,5 +188,60 @@ mod tests {
                 .await
                 .is_some()
         );
+    }
+    const KEYS: [Key; 3] = [Key::Landing(1), Key::Landing(2), Key::Tree];
+
+    /// Holds several locks, given in any order, each of which nobody else has.
+    async fn hold(locks: Arc<Locks>, held: Arc<[AtomicBool; 3]>, wanted: &[usize]) {
+        let keys = wanted.iter().map(|at| KEYS[*at].clone()).collect();
+        let _guards = locks.hold_all(keys).await;
+        // Set back by whoever is dropped here, too.
+        let _mine = Mine::new(&held, wanted);
+        yield_now().await;
+    }
+
+    struct Mine<'a>(&'a [AtomicBool; 3], &'a [usize]);
+
+    impl<'a> Mine<'a> {
+        fn new(held: &'a [AtomicBool; 3], mine: &'a [usize]) -> Self {
+            for at in mine {
+                assert!(!held[*at].swap(true, Relaxed), "{at} is held twice");
+            }
+            Self(held, mine)
+        }
+    }
+
+    impl Drop for Mine<'_> {
+        fn drop(&mut self) {
+            for at in self.1 {
+                assert!(self.0[*at].swap(false, Relaxed));
+            }
+        }
+    }
+
+    #[test]
+    fn schedules_of_operations_that_hold_several() {
+        check(|| {
+            let (locks, held) = (Arc::new(Locks::default()), Arc::default());
+            let hold = |wanted| hold(Arc::clone(&locks), Arc::clone(&held), wanted);
+            let leaver = spawn(hold(&[1, 0, 2]));
+            let tasks = [
+                spawn(hold(&[0, 1])),
+                spawn(hold(&[1, 2])),
+                spawn(hold(&[2, 0])),
+            ];
+            // A caller that leaves, at any moment.
+            leaver.abort();
+            if let Some(_guard) = locks.try_hold(KEYS[1].clone()) {
+                Mine::new(&held, &[1]);
+            }
+            for task in tasks {
+                block_on(task).unwrap();
+            }
+            let _ = block_on(leaver);
+            let known = locks.0.lock().unwrap();
+            let mut left = known.by_key.values().filter(|lock| lock.strong_count() > 0);
+            assert!(left.next().is_none(), "nothing is held or wanted");
+        });
     }
 }

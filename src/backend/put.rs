@@ -2,6 +2,7 @@
 //! was there.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -468,7 +469,7 @@ impl PutSession {
     async fn store(
         mut self,
         scope: Scope,
-        content: Ready,
+        mut content: Ready,
         mut expected: Expected,
         sums: Vec<Checksum>,
         cancel: CancellationToken,
@@ -481,7 +482,8 @@ impl PutSession {
             .ok_or_else(|| Error::internal("the root was written"))?;
         let ready = async {
             // Those to one path make its parents together.
-            let lock = account.locks.hold(Key::path(&path)).await;
+            let lock = account.locks.hold(Key::path(&path));
+            let lock = if_it_waits(lock, || content.lend_connection()).await;
             let target = match self.folder.take() {
                 Some(target) => target,
                 None => {
@@ -493,7 +495,8 @@ impl PutSession {
                 }
             };
             let claimed = remote.claim(scope, &target, &path, segment, &self.options);
-            Ok::<_, Error>((lock, claimed.await?, target))
+            let claimed = if_it_waits(claimed, || content.lend_connection()).await?;
+            Ok::<_, Error>((lock, claimed, target))
         };
         // Nothing was sent yet: who goes away takes it back.
         let (_lock, (_claim, older), target) = tokio::select! {
@@ -606,6 +609,24 @@ impl PutSession {
 enum Ready {
     Spooled(crate::transfer::Spooled),
     Streaming(Box<Streaming>),
+}
+
+impl Ready {
+    fn lend_connection(&mut self) {
+        if let Self::Streaming(stream) = self {
+            stream.lend_connection();
+        }
+    }
+}
+
+/// Does something before work that does not end at once.
+async fn if_it_waits<T>(work: impl Future<Output = T>, first: impl FnOnce()) -> T {
+    let mut work = std::pin::pin!(work);
+    if let Poll::Ready(done) = futures::poll!(&mut work) {
+        return done;
+    }
+    first();
+    work.await
 }
 
 impl Drop for PutSession {

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::Catalog;
 use super::store::{self, Store, Write};
+use crate::sync::Mutex;
 
 /// What an earlier run had begun, and did not note the end of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +191,9 @@ impl Drop for Intent {
         }
     }
 }
+
+#[cfg(test)]
+mod schedules;
 
 #[cfg(test)]
 mod tests {

@@ -21,7 +21,7 @@ mod windows;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
@@ -37,6 +37,7 @@ pub use store::Store;
 use crate::clock::{Clock, Moment};
 use crate::encoding::NameCodec;
 use crate::error::Result;
+use crate::sync::{Mutex, MutexGuard};
 use node::{Change, Item, Node, State};
 use store::Write;
 

@@ -15,8 +15,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,6 +25,8 @@ use super::node::Change;
 use super::recorded::ContentKey;
 use crate::checksum::Checksum;
 use crate::clock::{from_millis, to_millis};
+use crate::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use crate::sync::{Mutex, MutexGuard, thread};
 use rows::{load, write_group};
 
 /// Changes with the layout of the tables. A number without a way to this one is
@@ -174,7 +175,7 @@ pub struct Store {
     queue: Option<SyncSender<Write>>,
     reader: Arc<Mutex<Connection>>,
     problem: Arc<Mutex<Option<String>>>,
-    writer: Option<std::thread::JoinHandle<()>>,
+    writer: Option<thread::JoinHandle<()>>,
     set_aside: bool,
     /// Spares looking for what was never recorded.
     has_checksums: AtomicBool,
@@ -196,7 +197,7 @@ impl Store {
         Self::open_with(path, account, "")
     }
 
-    fn open_with(path: &Path, account: &str, settings: &str) -> Result<Self, String> {
+    pub(super) fn open_with(path: &Path, account: &str, settings: &str) -> Result<Self, String> {
         let failed =
             |error: rusqlite::Error| format!("cannot use the catalog {}: {error}", path.display());
         let mut is_aside = false;
@@ -242,9 +243,8 @@ impl Store {
         let problem = Arc::new(Mutex::new(None));
         let thread = {
             let (problem, path) = (Arc::clone(&problem), path.to_owned());
-            std::thread::Builder::new()
-                .name("catalog".to_owned())
-                .spawn(move || write_all(writer, &receiver, &problem, &path))
+            let write = move || write_all(writer, &receiver, &problem, &path);
+            thread::spawn("catalog", write)
                 .map_err(|error| format!("cannot start a thread: {error}"))?
         };
         Ok(Self {
@@ -292,7 +292,7 @@ impl Store {
     pub(super) async fn flush(&self) {
         let (done, written) = channel();
         self.write(Write::Barrier(done));
-        let _ = tokio::task::spawn_blocking(move || written.recv()).await;
+        let _ = thread::blocking(move || written.recv()).await;
     }
 
     async fn read<T: Send + 'static>(
@@ -303,9 +303,7 @@ impl Store {
             return None; // what is on disk fell behind
         }
         let reader = Arc::clone(&self.reader);
-        let result = tokio::task::spawn_blocking(move || read(&lock(&reader)))
-            .await
-            .ok()?;
+        let result = thread::blocking(move || read(&lock(&reader))).await?;
         // A damaged page is noticed when it is needed: to read them all at the
         // start would take longer the larger the account is.
         result

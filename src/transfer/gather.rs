@@ -4,9 +4,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Notify;
+
+use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Debug)]
 struct Queue<T> {
@@ -155,7 +157,13 @@ impl<K: Hash + Eq, T> Drop for Place<'_, K, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use shuttle::future::{block_on, spawn, yield_now};
+    use tokio::sync::oneshot;
+
     use super::*;
+    use crate::sync::check;
 
     #[tokio::test]
     async fn a_queue_is_deserted_when_its_last_item_is_withdrawn() {
@@ -196,5 +204,131 @@ mod tests {
         assert_eq!(gather.take(&"a", |_, _| Fit::Drop), Vec::<i32>::new());
         assert!(gather.is_done(&"a"));
         assert!(gather.push("a", 4).1, "nobody collects any more");
+    }
+    const LANE: &str = "lane";
+
+    type Handle = shuttle::future::JoinHandle<()>;
+
+    /// Items that leave in groups, as files do in a call.
+    #[derive(Default)]
+    struct Calls {
+        gather: Gather<&'static str, (u32, oneshot::Sender<u32>)>,
+        /// Nobody is ever allowed to call.
+        is_locked: bool,
+        left: std::sync::Mutex<Vec<u32>>,
+        /// Those who collect.
+        collecting: AtomicUsize,
+        collectors: std::sync::Mutex<Vec<Handle>>,
+    }
+
+    impl Calls {
+        /// Then another one may collect.
+        fn is_done(&self) -> bool {
+            self.collecting.fetch_sub(1, Ordering::Relaxed);
+            let is_done = self.gather.is_done(&LANE);
+            if !is_done {
+                self.collecting.fetch_add(1, Ordering::Relaxed);
+            }
+            is_done
+        }
+    }
+
+    /// What those do who collect (`Batches::collect`, `Uploads::collect`).
+    async fn collect(calls: Arc<Calls>) {
+        let gather = &calls.gather;
+        calls.collecting.fetch_add(1, Ordering::Relaxed);
+        loop {
+            assert_eq!(calls.collecting.load(Ordering::Relaxed), 1);
+            let turn = async {
+                match calls.is_locked {
+                    true => std::future::pending().await,
+                    false => yield_now().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = turn => {}
+                () = gather.deserted(&LANE) => match calls.is_done() {
+                    true => return,
+                    false => continue,
+                },
+            }
+            let group = gather.take(&LANE, |group, (_, sender)| {
+                if sender.is_closed() {
+                    Fit::Drop
+                } else if group.len() < 2 {
+                    Fit::Take
+                } else {
+                    Fit::Stop
+                }
+            });
+            for (number, sender) in group {
+                calls.left.lock().unwrap().push(number);
+                let _ = sender.send(number);
+            }
+            if calls.is_done() {
+                return;
+            }
+        }
+    }
+
+    async fn ask(calls: Arc<Calls>, number: u32) -> u32 {
+        let (sender, receiver) = oneshot::channel();
+        let (id, start) = calls.gather.push(LANE, (number, sender));
+        if start {
+            let collector = spawn(collect(Arc::clone(&calls)));
+            calls.collectors.lock().unwrap().push(collector);
+        }
+        let _place = calls.gather.place(LANE, id);
+        receiver.await.unwrap()
+    }
+
+    /// All collectors end, and nothing is remembered.
+    fn is_over(calls: &Calls) {
+        loop {
+            let Some(collector) = calls.collectors.lock().unwrap().pop() else {
+                break;
+            };
+            block_on(collector).unwrap();
+        }
+        assert!(calls.gather.lock().is_empty());
+    }
+
+    #[test]
+    fn schedules_of_items_that_gather_and_are_withdrawn() {
+        check(|| {
+            let calls = Arc::new(Calls::default());
+            let leaver = spawn(ask(Arc::clone(&calls), 0));
+            let stayers = [1, 2, 3].map(|number| spawn(ask(Arc::clone(&calls), number)));
+            leaver.abort();
+            for (number, stayer) in (1..).zip(stayers) {
+                assert_eq!(block_on(stayer).unwrap(), number);
+            }
+            let _ = block_on(leaver);
+            is_over(&calls);
+            let mut left = calls.left.lock().unwrap().clone();
+            left.retain(|number| *number != 0);
+            left.sort_unstable();
+            assert_eq!(left, [1, 2, 3], "each leaves once");
+        });
+    }
+
+    #[test]
+    fn schedules_of_items_that_are_all_withdrawn() {
+        check(|| {
+            let calls = Arc::new(Calls {
+                is_locked: true,
+                ..Calls::default()
+            });
+            let leavers = [1, 2, 3].map(|number| spawn(ask(Arc::clone(&calls), number)));
+            for leaver in &leavers {
+                leaver.abort();
+            }
+            for leaver in leavers {
+                let _ = block_on(leaver);
+            }
+            // Nobody waits for a call that nobody wants.
+            is_over(&calls);
+        });
     }
 }

@@ -535,7 +535,7 @@ impl Uploads {
             chunks: Some(chunks),
             gate,
             task: AbortOnDropHandle::new(task),
-            _connection: connection,
+            connection: Some(connection),
         }))
     }
 }
@@ -549,7 +549,7 @@ pub struct Streaming {
     chunks: Option<mpsc::Sender<Bytes>>,
     gate: oneshot::Sender<()>,
     task: AbortOnDropHandle<Result<Emission, Error>>,
-    _connection: Connection,
+    connection: Option<Connection>,
 }
 
 impl Streaming {
@@ -572,6 +572,13 @@ impl Streaming {
             )),
             Err(_) => Err(stopped()),
         }
+    }
+
+    /// Only the end of the request is left, and another write is waited for
+    /// before it may go. That one may need a connection itself: this one does
+    /// not count any more.
+    pub fn lend_connection(&mut self) {
+        self.connection = None;
     }
 
     /// Lets the end of the request go, and waits until the file is stored and

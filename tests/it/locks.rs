@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pluton_fichier::emulator::FaultKind::*;
+use pluton_fichier::emulator::Options;
 use pluton_fichier::proto::*;
 use tokio::time::timeout;
 
@@ -83,4 +84,25 @@ async fn a_failing_relocation_does_not_wait_for_a_large_put_into_its_directory()
         put.call.await.unwrap().unwrap();
         assert_eq!(world.stored_all(), ["a", "a/x", "d", "d/other"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_has_the_connection_and_one_that_has_the_path_both_end() {
+    let world = build(Options::default(), |config| config.uploads.connections = 1).await;
+    world.mkdir("d").await.unwrap();
+    let streamed = Slow::start(&world.client);
+    streamed.send(sized("d/f", LARGE), LARGE).await;
+    assert_eq!(world.control.open_uploads(), 1);
+    // It is buffered, and waits for the connection.
+    let client = world.client.clone();
+    let buffered = tokio::spawn(async move { put(&client, header("d/f"), b"small").await });
+    seconds(10).await;
+    assert!(!buffered.is_finished());
+    streamed.messages.send(commit(LARGE)).await.unwrap();
+    for put in [streamed.call, buffered] {
+        let stored = timeout(Duration::from_secs(120), put).await;
+        stored.expect("it waits for the other").unwrap().unwrap();
+    }
+    assert_eq!(world.stored_all(), ["d", "d/f"]);
+    world.assert_agreement("afterwards").await;
 }

@@ -5,13 +5,15 @@
 //! more come ([API §1.1]). All remotes and clients of an account share one
 //! budget, so that their sum stays below.
 
+#[cfg(test)]
+mod schedules;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -19,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Error, Kind};
+use crate::sync::{Mutex, MutexGuard};
 use state::{BAN_PAUSE, BURST, Pause, State, Waiter};
 
 /// What goes first when several calls wait.
@@ -216,6 +219,14 @@ impl Budget {
     /// At once when the wait cannot fit the deadline, or [`MAX_WAIT`], and when
     /// [`MAX_WAITING`] wait already.
     pub(crate) async fn acquire(&self, scope: Scope, rule: Rule, endpoint: &'static str) -> Grant {
+        self.dispatcher.get_or_init(|| {
+            AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::clone(&self.shared))))
+        });
+        self.wait(scope, rule, endpoint).await
+    }
+
+    /// The same where somebody dispatches already.
+    async fn wait(&self, scope: Scope, rule: Rule, endpoint: &'static str) -> Grant {
         let now = Instant::now();
         let deadline = scope.deadline.unwrap_or(now + MAX_WAIT).min(now + MAX_WAIT);
         let (receiver, _place) = {
@@ -242,9 +253,6 @@ impl Budget {
             let shared = Arc::clone(&self.shared);
             (receiver, Place { shared, key })
         };
-        self.dispatcher.get_or_init(|| {
-            AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::clone(&self.shared))))
-        });
         self.shared.changed.notify_one();
         receiver.await.unwrap_or_else(|_| Err(stopping(endpoint)))
     }

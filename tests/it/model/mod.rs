@@ -6,6 +6,7 @@
 //! nightly run), `MODEL_SEED` where they begin. A failure is cut down to the
 //! steps that it needs and printed with its seed.
 
+mod crowd;
 mod run;
 mod step;
 mod tree;
