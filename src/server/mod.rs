@@ -17,6 +17,7 @@ mod seldom;
 mod state_dir;
 mod tls;
 mod trace;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ use observe::Observe;
 use observe_http::ObserveHttp;
 pub use state_dir::StateDir;
 use tls::{Protocol, Tls};
+use wire::Wire;
 
 /// The service name in health checks.
 const SERVICE: &str = "pluton.storage.v1.StorageBackend";
@@ -72,7 +74,7 @@ const MAX_STREAMS: u32 = 256;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// A chunk, and what goes with it. tonic refuses more before it takes memory.
 const MAX_MESSAGE: usize = MAX_CHUNK + (64 << 10);
-/// The name of a service.
+/// The name of a service, or of what reflection is asked for.
 const MAX_HEALTH_MESSAGE: usize = 4 << 10;
 /// Of a request; gRPC's own default is half of it.
 const MAX_HEADERS: u32 = 16 << 10;
@@ -155,14 +157,15 @@ impl Server {
             .set_service_status(SERVICE, ServingStatus::Serving)
             .await;
         let unusable = |error| format!("the compiled descriptors are unusable: {error}");
-        let rpcs = Rpcs::new(&[
+        let served = [
             DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-        ]);
-        let rpcs =
-            rpcs.map_err(|error| format!("the compiled descriptors are unusable: {error}"))?;
+        ];
+        let unreadable = |error| format!("the compiled descriptors are unusable: {error}");
+        let rpcs = Rpcs::new(&served).map_err(unreadable)?;
+        let wire = Wire::new(&served).map_err(unreadable)?;
         let requests = Arc::new(Requests::default());
         let catalog_watch = tokio::spawn(watch_catalog(remotes.clone(), health.clone()));
         let (stop, stopped) = watch::channel(false);
@@ -211,6 +214,7 @@ impl Server {
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .layer(Observe::new(Arc::clone(&rpcs)))
+                .layer(wire.clone())
                 .layer(Gate::new(tokens.clone(), bound.is_private()))
                 .add_service(Admitted::new(storage, server.admission.clone()))
                 .add_service(Endless::new(health_service, stopped.clone()))

@@ -1,7 +1,7 @@
 //! Every line that the servers of this suite log is searched for the secrets of
 //! all of them. `secrets.rs` looks at what a process emits otherwise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Mutex, Once, PoisonError};
 
@@ -10,6 +10,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// The lines that hold a request id, by the id.
+static FOLLOWED: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
 static BEGIN: Once = Once::new();
 
 /// From now on no line may hold this. Too short a text stands in other words.
@@ -33,6 +35,18 @@ pub(crate) fn no_line_may_hold(secret: &str) {
     });
 }
 
+/// From now on the lines that hold this request id are kept.
+pub(crate) fn follow(id: &str) {
+    let mut followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner);
+    followed.entry(id.to_owned()).or_default();
+}
+
+/// The lines that were logged with a request id that is followed.
+pub(crate) fn lines_of(id: &str) -> Vec<String> {
+    let followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner);
+    followed[id].clone()
+}
+
 /// What is logged goes nowhere but here.
 struct Searched;
 
@@ -46,6 +60,13 @@ impl io::Write for Searched {
                 String::from_utf8_lossy(line)
             );
             std::process::abort();
+        }
+        drop(secrets);
+        let mut followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, lines) in &mut *followed {
+            if memchr::memmem::find(line, id.as_bytes()).is_some() {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+            }
         }
         Ok(line.len())
     }

@@ -21,6 +21,7 @@ mod discovery;
 mod documents;
 mod emitted;
 mod faults;
+mod garbage;
 mod harness;
 mod journal;
 mod large_folders;

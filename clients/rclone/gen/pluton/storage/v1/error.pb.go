@@ -38,7 +38,8 @@ const (
 	ErrorReason_ERROR_REASON_INVALID_FIELD ErrorReason = 1
 	// INVALID_ARGUMENT: a path is not relative, '/'-separated and free of empty, '.' and '..' segments, or a name is too long.
 	ErrorReason_ERROR_REASON_INVALID_PATH ErrorReason = 2
-	// INVALID_ARGUMENT: the messages of a stream came in the wrong order, or a chunk left a gap or overlapped.
+	// INVALID_ARGUMENT: the bytes of the request are no message of the call, the messages of a stream came in the wrong
+	// order, or a chunk left a gap or overlapped.
 	ErrorReason_ERROR_REASON_PROTOCOL_VIOLATION ErrorReason = 3
 	// INVALID_ARGUMENT: the bytes received are not as many as was announced. Nothing was stored.
 	ErrorReason_ERROR_REASON_SIZE_MISMATCH ErrorReason = 4
