@@ -18,7 +18,7 @@
 //!                                   │
 //!                                fichier (typed client, request budget)
 //!
-//! checksum, clock, encoding, error, proto, telemetry, tls: leaves that all may use
+//! checksum, clock, encoding, error, proto, quote, telemetry, tls: leaves that all may use
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 
@@ -37,6 +37,7 @@ pub mod fichier;
 pub mod grpc;
 pub mod http;
 pub mod proto;
+pub mod quote;
 pub mod restic;
 pub mod server;
 #[cfg(feature = "otel")]

@@ -27,6 +27,7 @@ use super::gate::discard;
 use super::{MAX_HEALTH_MESSAGE, MAX_MESSAGE};
 use crate::error::{Error, Reason};
 use crate::grpc::{to_status, undecodable};
+use crate::quote;
 
 /// Bytes before each message: a flag, and its length.
 const PREFIX: usize = 5;
@@ -368,7 +369,8 @@ impl http_body::Body for Messages {
     }
 }
 
-/// The answer to a request, which tells what was wrong with it.
+/// The answer to a request, which tells what was wrong with it, and repeats little
+/// of it.
 struct Telling {
     body: Body,
     fault: Arc<OnceLock<Status>>,
@@ -383,18 +385,20 @@ impl http_body::Body for Telling {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let ends = match &polled {
-            Some(Ok(frame)) => frame.is_trailers(),
-            Some(Err(_)) | None => false,
+        let end = match &polled {
+            Some(Ok(frame)) => frame.trailers_ref().and_then(Status::from_header_map),
+            Some(Err(_)) | None => None,
         };
-        Poll::Ready(match self.fault.get() {
-            Some(fault) if ends => {
-                let mut trailers = HeaderMap::new();
-                let told = fault.add_header(&mut trailers);
-                Some(told.map(|()| Frame::trailers(trailers)))
-            }
-            _ => polled,
-        })
+        let Some(end) = end else {
+            return Poll::Ready(polled);
+        };
+        let end = match self.fault.get() {
+            Some(fault) => fault.clone(),
+            None => Status::new(end.code(), quote::shortened(end.message())),
+        };
+        let mut trailers = HeaderMap::new();
+        let told = end.add_header(&mut trailers);
+        Poll::Ready(Some(told.map(|()| Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {

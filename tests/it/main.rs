@@ -26,6 +26,7 @@ mod harness;
 mod journal;
 mod large_folders;
 mod links;
+mod long_input;
 mod matrix;
 mod model;
 mod move_dir;
