@@ -17,7 +17,7 @@ pub enum TokenCommand {
         /// Its name, to know it by later.
         name: String,
         /// What it reaches: PATH, REMOTE: or REMOTE:PATH, with all below it [default: everything].
-        #[arg(long, value_name = "PREFIX")]
+        #[arg(long, value_name = "PREFIX", value_parser = Prefix::of_new_token)]
         prefix: Option<Prefix>,
         /// It may look and read.
         #[arg(long, group = "mode")]

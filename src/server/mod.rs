@@ -39,7 +39,7 @@ use crate::config::{Config, Upstream};
 use crate::emulator::{self, Emulator};
 use crate::fichier::{Access, ApiKey, Budget, Hosts, Password, ShareId};
 use crate::grpc::{Guarded, MAX_CHUNK, StorageService};
-use crate::http::{Body, Request, drain};
+use crate::http::{Body, Request, check_host, drain};
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
 use crate::transfer::{Slots, SpoolDir};
@@ -262,7 +262,10 @@ impl Server {
             let admin = Admin::new(remotes, counted, facts, bound.is_local());
             let answer = move |peer: Peer, request: Request| {
                 peer.serve();
-                let answer = admin.answer(&request).map(Body::new);
+                let answer = match check_host(&request) {
+                    Ok(()) => admin.answer(&request).map(Body::new),
+                    Err(failure) => failure.into(),
+                };
                 drain(request.into_body());
                 std::future::ready(answer)
             };
