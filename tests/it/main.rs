@@ -16,6 +16,7 @@ mod behind_our_back;
 mod budget;
 mod checks;
 mod commands;
+mod damaged;
 mod dedupe;
 mod discovery;
 mod documents;
