@@ -18,7 +18,7 @@
 //!                                   │
 //!                                fichier (typed client, request budget)
 //!
-//! checksum, clock, encoding, error, proto, quote, telemetry, tls: leaves that all may use
+//! checksum, clock, encoding, error, proto, quote, signals, telemetry, tls: leaves that all may use
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 
@@ -40,6 +40,7 @@ pub mod proto;
 pub mod quote;
 pub mod restic;
 pub mod server;
+pub mod signals;
 #[cfg(feature = "otel")]
 pub mod telemetry;
 pub mod tls;

@@ -47,6 +47,7 @@ mod security;
 mod segments;
 mod shared_folders;
 mod shutdown;
+mod signals;
 mod soak;
 mod streams;
 mod tokens;
