@@ -18,7 +18,7 @@
 //!                                   │
 //!                                fichier (typed client, request budget)
 //!
-//! checksum, clock, encoding, error, proto, quote, signals, telemetry, tls: leaves that all may use
+//! checksum, clock, encoding, error, proto, quote, signals, spans, telemetry, tls: leaves that all may use
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 
@@ -41,6 +41,7 @@ pub mod quote;
 pub mod restic;
 pub mod server;
 pub mod signals;
+pub mod spans;
 #[cfg(feature = "otel")]
 pub mod telemetry;
 pub mod tls;

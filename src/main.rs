@@ -13,11 +13,13 @@ use pluton_fichier::config::{
 use pluton_fichier::emulator::EmulatorArgs;
 use pluton_fichier::server::Server;
 use pluton_fichier::signals::Signals;
+use pluton_fichier::spans;
 #[cfg(feature = "otel")]
 use pluton_fichier::telemetry::Telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -126,7 +128,8 @@ where
             .boxed(),
         LogFormat::Json => layer.json().boxed(),
     };
-    layer.with_filter(logging.env_filter())
+    let known = |metadata: &tracing::Metadata<'_>| metadata.target() != spans::TARGET;
+    layer.with_filter(logging.env_filter().and(filter_fn(known)))
 }
 
 fn command() -> clap::Command {

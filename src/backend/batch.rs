@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 use super::landing::Landings;
 use crate::catalog::{Catalog, Touched};
 use crate::error::Reason;
 use crate::fichier::{BATCH, Batch, Client, Error, Kind, Priority, ROOT, Scope, Turn};
+use crate::spans::{self, Tasks};
 use crate::transfer::{Fit, Gather};
 
 /// How often what is left of a batch is sent again.
@@ -94,6 +95,8 @@ type Outcome = Result<String, Error>;
 struct Item {
     target: Target,
     outcome: oneshot::Sender<Outcome>,
+    /// Of the call that it is for.
+    span: Span,
 }
 
 /// The batches of one account.
@@ -103,7 +106,7 @@ pub(super) struct Batches {
     catalog: Arc<Catalog>,
     waiting: Gather<Lane, Item>,
     landings: Landings,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Batches {
@@ -111,7 +114,7 @@ impl Batches {
         client: Arc<Client>,
         catalog: Arc<Catalog>,
         landings: Landings,
-        tasks: TaskTracker,
+        tasks: Tasks,
     ) -> Arc<Self> {
         Arc::new(Self {
             client,
@@ -155,10 +158,11 @@ impl Batches {
                 Item {
                     target: target.clone(),
                     outcome,
+                    span: Span::current(),
                 },
             );
             if start {
-                tokio::spawn(Arc::clone(self).collect(lane));
+                spans::spawn(Arc::clone(self).collect(lane));
             }
             waits.push(self.wait(scope, lane, id, receiver, cancel));
         }
@@ -191,10 +195,14 @@ impl Batches {
     async fn collect(self: Arc<Self>, lane: Lane) {
         let change = lane.change;
         loop {
+            // This may go on for others when the call that began it is over.
+            let first = self.waiting.first(&lane, |item| item.span.clone());
+            let first = first.unwrap_or_else(Span::current);
             // While this waits for the budget, the batch grows, or all leave.
+            let turn = self.client.turn(lane.scope(), change.endpoint());
             let turn = tokio::select! {
                 biased;
-                turn = self.client.turn(lane.scope(), change.endpoint()) => turn,
+                turn = turn.instrument(first) => turn,
                 () = self.waiting.deserted(&lane) => match self.waiting.is_done(&lane) {
                     true => return,
                     false => continue,
@@ -212,8 +220,9 @@ impl Batches {
             match turn {
                 _ if batch.is_empty() => {}
                 Ok(turn) => {
-                    self.tasks
-                        .spawn(Arc::clone(&self).settle(change, batch, turn));
+                    let span = spans::together(batch.iter().map(|item| &item.span));
+                    let settling = Arc::clone(&self).settle(change, batch, turn);
+                    self.tasks.spawn(settling.instrument(span));
                 }
                 Err(error) => {
                     for item in batch {
@@ -235,7 +244,10 @@ impl Batches {
         // One file may have been asked for several times.
         let mut waiting: HashMap<String, (i64, Vec<oneshot::Sender<Outcome>>)> = HashMap::new();
         let mut targets = Vec::new();
-        for Item { target, outcome } in items {
+        for Item {
+            target, outcome, ..
+        } in items
+        {
             let (_, senders) = waiting
                 .entry(target.url.clone())
                 .or_insert((target.folder, Vec::new()));

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::journal::{Landing, Task};
 use super::path::RemotePath;
@@ -19,6 +20,7 @@ use super::{AtPath, Remote};
 use crate::catalog::{Catalog, FileRecord};
 use crate::error::Result;
 use crate::fichier::{self, BATCH, Kind, Priority, ROOT, Scope};
+use crate::spans;
 
 /// A folder that was seen less than this ago is trusted for now.
 const TRUST: Duration = Duration::from_secs(30);
@@ -30,6 +32,8 @@ const PENDING: usize = 10_000;
 struct Pending {
     file: FileRecord,
     note: u64,
+    /// The call that stored it; not known after a restart.
+    cause: Option<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +119,14 @@ impl Landings {
         }
     }
 
+    /// The span of asking, which names the calls that stored the files.
+    fn background(&self, folder: i64) -> Span {
+        let folders = self.lock();
+        let pending = folders.get(&folder).map(|known| &*known.pending);
+        let causes = pending.unwrap_or_default().iter();
+        spans::background("landing", causes.filter_map(|file| file.cause.clone()))
+    }
+
     /// It is known where these are.
     fn settled(&self, pending: &[Pending]) {
         for pending in pending {
@@ -157,6 +169,7 @@ impl Remote {
                 known.pending.push(Pending {
                     file: file.clone(),
                     note: account.catalog.note(Task::Landing(landing).text()),
+                    cause: spans::request_id(),
                 });
             }
             known.seen.is_some_and(|at| at.elapsed() < TRUST)
@@ -195,7 +208,8 @@ impl Remote {
         } = landing;
         self.account.landings.change(folder, |known| {
             known.path = Some(path.clone());
-            known.pending.push(Pending { file, note });
+            let cause = None;
+            known.pending.push(Pending { file, note, cause });
         });
         self.confirm_soon(&path, folder);
     }
@@ -232,11 +246,13 @@ impl Remote {
             if let Some(known) = remote.account.landings.lock().get_mut(&folder) {
                 known.scheduled = false;
             }
+            let span = remote.account.landings.background(folder);
             if let Err(error) = remote
                 .confirm_now(Scope::new(Priority::Background), &path, folder)
+                .instrument(span.clone())
                 .await
             {
-                tracing::error!(%path, %error, "uploaded files may not be in their directory; look into the root");
+                tracing::error!(parent: &span, %path, %error, "uploaded files may not be in their directory; look into the root");
             }
         });
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server as Tonic;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -42,6 +42,7 @@ use crate::grpc::{Guarded, MAX_CHUNK, StorageService};
 use crate::http::{Body, Request, check_host, drain};
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
+use crate::spans::Tasks;
 use crate::transfer::{Slots, SpoolDir};
 
 use admission::{Admission, Admitted, MAX_CALLS};
@@ -95,7 +96,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
     health: HealthReporter,
-    tasks: TaskTracker,
+    tasks: Tasks,
     catalog_watch: AbortOnDropHandle<()>,
     reload: watch::Sender<u64>,
     _followers: Vec<AbortOnDropHandle<()>>,
@@ -125,7 +126,7 @@ impl Server {
                 hosts
             }
         };
-        let tasks = TaskTracker::new();
+        let tasks = Tasks::new();
         let remotes = open_remotes(&config, &hosts, &state, &tasks)?;
         let (reload, hurry) = watch::channel(0);
         let file = TokenFile::within(state.path());
@@ -361,7 +362,7 @@ fn open_remotes(
     config: &Config,
     hosts: &Hosts,
     state: &StateDir,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
 ) -> Result<Remotes, String> {
     let spool = SpoolDir::new(state.spool(), config.spool_bytes);
     let settings = AccountSettings {

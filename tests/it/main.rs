@@ -49,6 +49,7 @@ mod shared_folders;
 mod shutdown;
 mod signals;
 mod soak;
+mod spans;
 mod streams;
 mod tokens;
 mod twins;

@@ -17,8 +17,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::error::{Error, Kind};
+use crate::spans;
 use state::{BAN_PAUSE, BURST, Pause, State, Waiter};
 
 /// What goes first when several calls wait.
@@ -243,13 +245,18 @@ impl Budget {
             AbortOnDropHandle::new(tokio::spawn(dispatch(Arc::clone(&self.shared))))
         });
         self.shared.changed.notify_one();
-        receiver.await.unwrap_or_else(|_| {
+        let span = spans::budget_wait(endpoint, scope.priority.as_str());
+        let granted = receiver.instrument(span.clone()).await;
+        let granted = granted.unwrap_or_else(|_| {
             Err(Error::new(
                 endpoint,
                 Kind::NotSent,
                 "the server is stopping",
             ))
-        })
+        });
+        let outcome = granted.as_ref().err().map_or("ok", |e| e.kind().as_str());
+        spans::ended(&span, outcome);
+        granted
     }
 
     /// Tells how the call ended. A failed listing may be repeated before its
