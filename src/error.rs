@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::quote;
+
 /// Domain of `google.rpc.ErrorInfo` in every error status.
 pub const DOMAIN: &str = "storage.pluton";
 
@@ -111,6 +113,7 @@ impl Reason {
 }
 
 /// A failed operation. Cheap to clone: one failure can answer many callers.
+/// What it repeats of a caller's texts is short ([`quote`]).
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -124,13 +127,21 @@ struct Inner {
     retry_after: Option<Duration>,
 }
 
+fn short(text: impl Into<String>) -> String {
+    let text = text.into();
+    match quote::shortened(&text) {
+        std::borrow::Cow::Borrowed(_) => text,
+        std::borrow::Cow::Owned(short) => short,
+    }
+}
+
 impl Error {
     /// An error with a text that says what failed and what to do.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let retry_after = reason.passes().then_some(DEFAULT_RETRY_DELAY);
         Self(Arc::new(Inner {
             reason,
-            message: message.into(),
+            message: quote::message(message.into()),
             path: None,
             field: None,
             metadata: Vec::new(),
@@ -149,19 +160,19 @@ impl Error {
         if self.0.path.is_some() {
             return self;
         }
-        self.edit(|inner| inner.path = Some(path.into()))
+        self.edit(|inner| inner.path = Some(short(path)))
     }
 
     /// Names the request field concerned.
     #[must_use]
     pub fn field(self, field: impl Into<String>) -> Self {
-        self.edit(|inner| inner.field = Some(field.into()))
+        self.edit(|inner| inner.field = Some(short(field)))
     }
 
     /// Adds a fact for programs.
     #[must_use]
     pub fn with(self, key: &'static str, value: impl Into<String>) -> Self {
-        self.edit(|inner| inner.metadata.push((key, value.into())))
+        self.edit(|inner| inner.metadata.push((key, short(value))))
     }
 
     /// Says something more to people.
@@ -170,6 +181,7 @@ impl Error {
         self.edit(|inner| {
             inner.message.push_str("; ");
             inner.message.push_str(&text.to_string());
+            inner.message = quote::message(std::mem::take(&mut inner.message));
         })
     }
 

@@ -18,7 +18,8 @@
 //!                                   │
 //!                                fichier (typed client, request budget)
 //!
-//! checksum, clock, encoding, error, proto, sync, telemetry, tls: leaves that all may use
+//! checksum, clock, encoding, error, proto, quote, signals, spans, sync,
+//! telemetry, tls: leaves that all may use
 //! emulator: stands alone; used by `serve --emulator` and tests
 //! ```
 
@@ -37,8 +38,11 @@ pub mod fichier;
 pub mod grpc;
 pub mod http;
 pub mod proto;
+pub mod quote;
 pub mod restic;
 pub mod server;
+pub mod signals;
+pub mod spans;
 mod sync;
 #[cfg(feature = "otel")]
 pub mod telemetry;

@@ -12,11 +12,14 @@ use pluton_fichier::config::{
 };
 use pluton_fichier::emulator::EmulatorArgs;
 use pluton_fichier::server::Server;
+use pluton_fichier::signals::Signals;
+use pluton_fichier::spans;
 #[cfg(feature = "otel")]
 use pluton_fichier::telemetry::Telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -125,7 +128,8 @@ where
             .boxed(),
         LogFormat::Json => layer.json().boxed(),
     };
-    layer.with_filter(logging.env_filter())
+    let known = |metadata: &tracing::Metadata<'_>| metadata.target() != spans::TARGET;
+    layer.with_filter(logging.env_filter().and(filter_fn(known)))
 }
 
 fn command() -> clap::Command {
@@ -179,17 +183,25 @@ fn print(text: &[u8]) -> Result<(), String> {
 const END: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
+    let cli = parse();
+    // Before the first thread of the runtime: a server can be stopped from now on.
+    let signals = match &cli.command {
+        Command::Serve(ServeCommand { face: None, .. }) => match Signals::take_over() {
+            Ok(signals) => Some(signals),
+            Err(error) => return fail(&[format!("cannot wait for signals: {error}")]),
+        },
+        _ => None,
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&[format!("cannot start threads: {error}")]),
     };
-    let code = runtime.block_on(run());
+    let code = runtime.block_on(run(cli, signals));
     runtime.shutdown_timeout(END);
     code
 }
 
-async fn run() -> ExitCode {
-    let cli = parse();
+async fn run(cli: Cli, signals: Option<Signals>) -> ExitCode {
     let environment = Environment::of_process();
     let log = |args: LogArgs| {
         let logging = args.resolve(&environment);
@@ -201,7 +213,14 @@ async fn run() -> ExitCode {
             ..
         }) => cli::serve_restic(&args).await,
         Command::Serve(ServeCommand { face: None, args }) => {
-            let loaded = args.load(cli.log, &environment).await;
+            let Some(mut signals) = signals else {
+                return fail(&["a server cannot run without its signals".to_owned()]);
+            };
+            // A command may have to tell the password of rclone's configuration.
+            let loaded = tokio::select! {
+                loaded = args.load(cli.log, &environment) => loaded,
+                () = signals.came(1) => return ExitCode::SUCCESS,
+            };
             #[cfg(feature = "otel")]
             let _exported = log_and_export(&loaded.logging);
             #[cfg(not(feature = "otel"))]
@@ -210,7 +229,9 @@ async fn run() -> ExitCode {
                 tracing::warn!("{warning}");
             }
             match loaded.config {
-                Ok(config) => serve(config).await.unwrap_or_else(|error| fail(&[error])),
+                Ok(config) => serve(config, signals)
+                    .await
+                    .unwrap_or_else(|error| fail(&[error])),
                 Err(problems) => fail(&problems),
             }
         }
@@ -281,10 +302,8 @@ fn check_config(loaded: &Loaded, json: bool) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<ExitCode, String> {
+async fn serve(config: Config, mut signals: Signals) -> Result<ExitCode, String> {
     let failed = |error: std::io::Error| format!("cannot wait for signals: {error}");
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let server = Server::start(config).await?;
     // Whoever started the server may have closed stdout; that is their choice.
@@ -292,16 +311,14 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
     tracing::info!(addresses = ?server.addresses(), "listening");
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = signals.came(1) => break,
             Some(()) = hangup.recv() => server.reload(),
         }
     }
     tracing::info!("stopping; a second signal stops at once");
     tokio::select! {
         () = server.stop() => return Ok(ExitCode::SUCCESS),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.came(2) => {}
     }
     tracing::error!("stopped at once by a second signal; what was in work is cut off");
     Ok(ExitCode::FAILURE)

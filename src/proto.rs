@@ -10,6 +10,7 @@
 )]
 mod generated {
     tonic::include_proto!("pluton.storage.v1");
+    include!(concat!(env!("OUT_DIR"), "/client/pluton.storage.v1.rs"));
 }
 
 pub use generated::*;

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::{ArgGroup, Subcommand};
 
 use super::{Mode, Prefix, Secret, TokenFile};
+use crate::quote;
 
 /// What to do with the tokens.
 #[derive(Clone, Debug, Subcommand)]
@@ -17,7 +18,7 @@ pub enum TokenCommand {
         /// Its name, to know it by later.
         name: String,
         /// What it reaches: PATH, REMOTE: or REMOTE:PATH, with all below it [default: everything].
-        #[arg(long, value_name = "PREFIX")]
+        #[arg(long, value_name = "PREFIX", value_parser = Prefix::of_new_token)]
         prefix: Option<Prefix>,
         /// It may look and read.
         #[arg(long, group = "mode")]
@@ -44,6 +45,10 @@ pub enum TokenCommand {
 /// # Errors
 /// One line.
 pub fn run(command: &TokenCommand, state_dir: &Path) -> Result<String, String> {
+    execute(command, state_dir).map_err(quote::message)
+}
+
+fn execute(command: &TokenCommand, state_dir: &Path) -> Result<String, String> {
     let file = TokenFile::within(state_dir);
     match command {
         TokenCommand::Create {
@@ -131,5 +136,11 @@ mod tests {
         };
         assert_eq!(run(&revoke, dir.path()).unwrap(), "");
         assert!(run(&revoke, dir.path()).is_err());
+        let long = "x".repeat(5_000);
+        let refused = run(&create(&long, None, false), dir.path()).unwrap_err();
+        assert!(
+            refused.len() < 400 && refused.contains("xxx…xxx"),
+            "{refused}"
+        );
     }
 }

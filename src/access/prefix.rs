@@ -22,6 +22,24 @@ impl Prefix {
         }
     }
 
+    /// The prefix of a new token. One that names nothing is refused: it is what
+    /// a variable that is not set leaves, and would reach everything.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn of_new_token(text: &str) -> Result<Self, String> {
+        let (remote, path) = split(text);
+        let is_nothing = |segment: &str| matches!(segment.trim(), "" | "." | "..");
+        if remote.is_empty() && path.split('/').all(is_nothing) {
+            return Err(
+                "it names no path; write PATH, REMOTE: or REMOTE:PATH, or make the token without --prefix \
+                 if it is to reach everything"
+                    .to_owned(),
+            );
+        }
+        text.parse()
+    }
+
     /// Whether it is or holds this path.
     pub fn covers(&self, remote: &str, path: &RemotePath) -> bool {
         self.touches(remote) && path.is_within(&self.path)
@@ -33,14 +51,19 @@ impl Prefix {
     }
 }
 
+/// The remote, which may be empty, and the path.
+fn split(text: &str) -> (&str, &str) {
+    match text.split_once(':') {
+        Some((remote, path)) if !remote.contains('/') => (remote, path),
+        _ => ("", text),
+    }
+}
+
 impl FromStr for Prefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (remote, path) = match text.split_once(':') {
-            Some((remote, path)) if !remote.contains('/') => (remote, path),
-            _ => ("", text),
-        };
+        let (remote, path) = split(text);
         let path = path.strip_suffix('/').unwrap_or(path);
         Ok(Self {
             remote: (!remote.is_empty()).then(|| remote.to_owned()),

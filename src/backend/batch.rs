@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 use super::landing::Landings;
 use super::seen::{SEEN, SEEN_WHEN_SENT};
@@ -20,6 +20,7 @@ use crate::error::Reason;
 use crate::fichier::{
     BATCH, Batch, Client, Error, Kind, LISTING_CAP, Priority, ROOT, Scope, Turn,
 };
+use crate::spans::{self, Tasks};
 use crate::transfer::{Fit, Gather};
 
 /// How often what is left of a batch is sent again.
@@ -126,6 +127,8 @@ type Answer = Option<Outcome>;
 struct Item {
     target: Target,
     outcome: oneshot::Sender<Answer>,
+    /// Of the call that it is for.
+    span: Span,
 }
 
 /// The batches of one account.
@@ -135,7 +138,7 @@ pub(super) struct Batches {
     catalog: Arc<Catalog>,
     waiting: Gather<Lane, Item>,
     landings: Landings,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Batches {
@@ -143,7 +146,7 @@ impl Batches {
         client: Arc<Client>,
         catalog: Arc<Catalog>,
         landings: Landings,
-        tasks: TaskTracker,
+        tasks: Tasks,
     ) -> Arc<Self> {
         Arc::new(Self {
             client,
@@ -292,10 +295,11 @@ impl Batches {
         let item = Item {
             target: target.clone(),
             outcome,
+            span: Span::current(),
         };
         let (id, start) = self.waiting.push(lane, item);
         if start {
-            tokio::spawn(Arc::clone(self).collect(lane));
+            spans::spawn(Arc::clone(self).collect(lane));
         }
         (at, self.wait(scope, lane, id, receiver, cancel).await)
     }
@@ -326,10 +330,14 @@ impl Batches {
     async fn collect(self: Arc<Self>, lane: Lane) {
         let change = lane.change;
         loop {
+            // This may go on for others when the call that began it is over.
+            let first = self.waiting.first(&lane, |item| item.span.clone());
+            let first = first.unwrap_or_else(Span::current);
             // While this waits for the budget, the batch grows, or all leave.
+            let turn = self.client.turn(lane.scope(), change.endpoint());
             let turn = tokio::select! {
                 biased;
-                turn = self.client.turn(lane.scope(), change.endpoint()) => turn,
+                turn = turn.instrument(first) => turn,
                 () = self.waiting.deserted(&lane) => match self.waiting.is_done(&lane) {
                     true => return,
                     false => continue,
@@ -357,8 +365,9 @@ impl Batches {
             match turn {
                 _ if batch.is_empty() => {}
                 Ok(turn) => {
-                    self.tasks
-                        .spawn(Arc::clone(&self).settle(change, batch, turn));
+                    let span = spans::together(batch.iter().map(|item| &item.span));
+                    let settling = Arc::clone(&self).settle(change, batch, turn);
+                    self.tasks.spawn(settling.instrument(span));
                 }
                 Err(error) => {
                     for item in batch {
@@ -380,7 +389,10 @@ impl Batches {
         // One file may have been asked for several times.
         let mut waiting: HashMap<String, (i64, Vec<oneshot::Sender<Answer>>)> = HashMap::new();
         let mut targets = Vec::new();
-        for Item { target, outcome } in items {
+        for Item {
+            target, outcome, ..
+        } in items
+        {
             let (_, senders) = waiting
                 .entry(target.url.clone())
                 .or_insert((target.folder, Vec::new()));

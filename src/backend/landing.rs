@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::batch::{Change, Target};
 use super::journal::{Landing, Task, is_place};
@@ -22,6 +23,7 @@ use super::{AtPath, Remote};
 use crate::catalog::{Catalog, FileRecord, Touched};
 use crate::error::{Reason, Result};
 use crate::fichier::{BATCH, Kind, Priority, ROOT, Scope};
+use crate::spans;
 
 /// A folder that was seen less than this ago is trusted for now.
 const TRUST: Duration = Duration::from_secs(30);
@@ -39,6 +41,8 @@ struct Pending {
     note: u64,
     /// A call waits to learn where it is.
     awaited: bool,
+    /// The call that stored it; not known after a restart.
+    cause: Option<Arc<str>>,
 }
 
 impl Pending {
@@ -164,6 +168,13 @@ impl Landings {
         }
     }
 
+    /// The span of asking, which names the calls that stored the files.
+    fn background(&self, folder: i64) -> Span {
+        let pending = self.pending(folder);
+        let causes = pending.iter().filter_map(|file| file.cause.clone());
+        spans::background("landing", causes)
+    }
+
     /// Something else became of a path, in one of these folders: what landed
     /// elsewhere does not come home any more, but the file that is kept.
     pub(super) fn supersede(
@@ -238,6 +249,7 @@ impl Remote {
                     landing,
                     note: account.catalog.note(task.text()),
                     awaited: !trusted,
+                    cause: spans::request_id(),
                 });
             }
             trusted
@@ -272,6 +284,7 @@ impl Remote {
                 landing,
                 note,
                 awaited: false,
+                cause: None,
             });
         });
         self.confirm_soon(&path, folder);
@@ -306,7 +319,9 @@ impl Remote {
                     access: access.clone(),
                 };
                 let scope = Scope::new(Priority::Background);
-                if operation(remote.confirm_all(scope, &path, folder)).await {
+                let span = remote.account.landings.background(folder);
+                let confirmed = operation(remote.confirm_all(scope, &path, folder));
+                if confirmed.instrument(span).await {
                     return;
                 }
                 pause = (pause * 2).min(LONGEST);

@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use std::path::PathBuf;
 
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use about::Quota;
 pub use activity::{Activity, BudgetActivity, CatalogActivity, LoginActivity, TreeActivity};
@@ -70,6 +70,7 @@ use crate::clock::{Clock, to_millis};
 use crate::encoding::{Mask, NameCodec};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Access, Budget, Client, Password, Scope, ShareId, SharedFolder, time};
+use crate::spans::Tasks;
 use crate::transfer::{Algorithms, Downloads, Slots, SpoolDir, Tracker, UploadLimits, Uploads};
 
 /// Most targets of one delete request.
@@ -132,7 +133,7 @@ pub struct Account {
     questions: questions::Questions,
     clock: Clock,
     record_hashes: Algorithms,
-    tasks: TaskTracker,
+    tasks: Tasks,
     _budget_keepers: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -147,7 +148,7 @@ impl Account {
         share: Option<Share>,
         mut settings: AccountSettings,
         spool: Arc<SpoolDir>,
-        tasks: TaskTracker,
+        tasks: Tasks,
     ) -> Result<Arc<Self>, String> {
         let mut client = Arc::clone(&login.client);
         let pages = share.as_ref().map(|share| Arc::clone(&share.pages));

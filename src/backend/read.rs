@@ -42,7 +42,8 @@ pub struct ReadOptions {
     pub ranges: Vec<ByteRange>,
     /// The file with this etag; without one, the newest of the path.
     pub if_match: Option<String>,
-    /// Compare a whole file with its stored checksum.
+    /// Compare a whole file with its stored checksum, also where ranges that
+    /// follow each other are the whole.
     pub verify: bool,
 }
 
@@ -165,8 +166,7 @@ impl Remote {
     ) -> Result<Read> {
         let FileAt { folder, file } = at;
         self.check_password(path, &file)?;
-        let whole = options.ranges.is_empty();
-        let ranges = if whole {
+        let ranges = if options.ranges.is_empty() {
             vec![Resolved {
                 offset: 0,
                 length: file.size,
@@ -177,6 +177,7 @@ impl Remote {
                 .map(|range| resolve(path, range, file.size))
                 .collect::<Result<_>>()?
         };
+        let whole = are_whole(&ranges, file.size);
         let hasher = (whole && options.verify && file.whirlpool.is_some())
             .then(|| Hasher::new([Algorithm::Whirlpool]));
         Ok(Read {
@@ -293,6 +294,19 @@ impl Remote {
             entry,
         })
     }
+}
+
+/// Whether the ranges, one after the other, are the file from its first byte to
+/// its last.
+fn are_whole(ranges: &[Resolved], size: u64) -> bool {
+    let mut end = 0;
+    for range in ranges.iter().filter(|range| range.length > 0) {
+        if range.offset != end {
+            return false;
+        }
+        end += range.length;
+    }
+    end == size
 }
 
 fn resolve(path: &RemotePath, range: &ByteRange, size: u64) -> Result<Resolved> {

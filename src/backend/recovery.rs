@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::batch::Target;
 use super::journal::{Task, Write};
@@ -21,6 +22,7 @@ use super::twins::Directory;
 use super::{Account, Remote};
 use crate::catalog::{Catalog, FileRecord, Intent, Unfinished};
 use crate::fichier::{Priority, Scope};
+use crate::spans;
 
 /// How long until the first repeat; each next one waits twice as long.
 const FIRST: Duration = Duration::from_secs(60);
@@ -45,6 +47,8 @@ struct Open {
     is_old: bool,
     /// It was looked for, and did not show.
     looked: bool,
+    /// The call that began it, where that is known.
+    cause: Option<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +128,7 @@ impl Account {
         }
         // Not before all are there: the next look is a minute later.
         if is_first {
-            tokio::spawn(recover(Arc::downgrade(self), Duration::ZERO));
+            self.begin_recovery(Duration::ZERO);
         }
     }
 
@@ -183,8 +187,13 @@ impl Account {
         if self.enqueue(id, task, false) {
             // Not a task that shutdown waits for, and it keeps nothing alive:
             // what is left is on disk.
-            tokio::spawn(recover(Arc::downgrade(self), FIRST));
+            self.begin_recovery(FIRST);
         }
+    }
+
+    fn begin_recovery(self: &Arc<Self>, first: Duration) {
+        let span = spans::background("recovery", None);
+        tokio::spawn(recover(Arc::downgrade(self), first).instrument(span));
     }
 
     /// Whether nobody looks yet: the caller has to see to it.
@@ -204,6 +213,7 @@ impl Account {
                 until: now + LINGER,
                 is_old,
                 looked: false,
+                cause: spans::request_id(),
             },
         );
         !std::mem::replace(&mut queue.scheduled, true)
@@ -224,11 +234,15 @@ impl Account {
             return false;
         };
         let started = Instant::now();
+        let span = spans::background("recovery", open.cause.clone());
         let seen = match &open.task {
-            Task::Write(write) => write.remote(self).look_for_write(id, write).await,
+            Task::Write(write) => {
+                let remote = write.remote(self);
+                remote.look_for_write(id, write).instrument(span).await
+            }
             Task::Carry(carry) => {
                 let remote = self.remote_of(carry.encoding);
-                remote.look_for_folder(id, carry).await
+                remote.look_for_folder(id, carry).instrument(span).await
             }
             // Has a place of its own.
             Task::Landing(_) => Seen::End,

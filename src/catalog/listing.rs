@@ -19,6 +19,7 @@ use super::{Catalog, Snapshot, YOUNG};
 use crate::clock::{Moment, to_millis};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Client, FolderListing, Kind, LISTING_CAP, MAX_WAIT, ROOT, Scope};
+use crate::spans::{self, Joinable};
 
 /// How long nobody tries again what cannot be listed.
 const FAILED: Duration = Duration::from_secs(300);
@@ -33,6 +34,7 @@ type Flight = Shared<BoxFuture<'static, Result<Snapshot>>>;
 /// A listing on its way, for all that wait for it.
 pub(super) struct InFlight {
     flight: WeakShared<BoxFuture<'static, Result<Snapshot>>>,
+    joinable: Joinable,
     /// When it will be done, where that takes long.
     end: watch::Receiver<Option<Instant>>,
     since: Instant,
@@ -76,7 +78,7 @@ impl Catalog {
             return Err(Error::new(Reason::DirectoryNotFound, text));
         }
         self.load(id).await;
-        let (mut flight, mut end) = {
+        let (mut flight, mut end, joined) = {
             let mut state = self.lock();
             let node = state.touch(id);
             if let Some(known) = &node.known
@@ -96,23 +98,38 @@ impl Catalog {
                 return Err(error.clone());
             }
             let current = node.flight.as_ref();
-            match current.and_then(|current| Some((current.waited_for()?, current.end.clone()))) {
-                Some(current) => current,
+            match current.and_then(|current| Some((current.waited_for()?, current))) {
+                Some((flight, current)) => {
+                    (flight, current.end.clone(), Some(current.joinable.clone()))
+                }
                 None => {
                     let (told, end) = watch::channel(None);
-                    let flight: Flight = Arc::clone(self).list(scope, id, told).boxed().shared();
+                    let span = spans::listing();
+                    let listing = Arc::clone(self).list(scope, id, told).inspect({
+                        let span = span.clone();
+                        move |listed| {
+                            let reason = listed.as_ref().err().map(Error::reason);
+                            spans::ended(&span, reason.map_or("ok", Reason::as_str));
+                        }
+                    });
+                    let (joinable, listing) = Joinable::new(span, listing);
+                    let flight: Flight = listing.boxed().shared();
                     node.failed = None;
                     node.flight = flight.downgrade().map(|flight| InFlight {
                         flight,
+                        joinable,
                         end: end.clone(),
                         since: Instant::now(),
                         walk: None,
                     });
                     state.misses += 1;
-                    (flight, end)
+                    (flight, end, None)
                 }
             }
         };
+        if let Some(joined) = joined {
+            joined.join();
+        }
         end.mark_changed();
         loop {
             tokio::select! {
@@ -318,7 +335,7 @@ impl Catalog {
         let turns = Arc::clone(&self.walks);
         let now = to_millis(as_of.time) / 1_000;
         let (done, result) = oneshot::channel();
-        let task = tokio::spawn(async move {
+        let task = spans::spawn(async move {
             // Each may hold some hundred thousand files: memory is bounded.
             let _turn = turns.acquire_owned().await;
             let outcome = walk.run(listing, now).await;
@@ -346,8 +363,11 @@ impl Catalog {
             .flight
             .as_ref()
             .map_or_else(Instant::now, |flight| flight.since);
+        let before = node.flight.as_ref();
+        let joinable = before.map(|flight| flight.joinable.clone());
         node.flight = flight.downgrade().map(|weak| InFlight {
             flight: weak,
+            joinable: joinable.unwrap_or_default(),
             end: told,
             since,
             walk: Some((flight.clone(), AbortOnDropHandle::new(task))),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{StatusCode, Url, header};
-use tokio::time::Instant;
 
 use super::Client;
 use super::error::{Error, Kind};
+use crate::spans;
 
 const ENDPOINT: &str = "download";
 /// How long a download server may be silent.
@@ -35,10 +35,9 @@ impl Client {
         length: u64,
         size: u64,
     ) -> Result<Download, Error> {
-        let began = Instant::now();
-        let outcome = self.open(url, offset, length, size).await;
-        self.tally.count(ENDPOINT, began, &outcome);
-        outcome
+        let span = spans::upstream("GET", ENDPOINT, None);
+        let request = self.open(url, offset, length, size);
+        self.tally.ask(ENDPOINT, span, request).await
     }
 
     async fn open(

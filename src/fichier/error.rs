@@ -458,7 +458,11 @@ impl From<Error> for domain::Error {
                 Reason::UpstreamUnavailable,
                 "the connection to 1Fichier broke; try again",
             ),
-            Kind::Malformed => (Reason::UpstreamProtocol, "1Fichier's answer makes no sense"),
+            // Such as a page for people: it may make sense the next time.
+            Kind::Malformed => (
+                Reason::UpstreamUnavailable,
+                "1Fichier's answer makes no sense; try again later",
+            ),
             Kind::Deadline => (
                 Reason::UpstreamUnavailable,
                 "the request budget allows this call only after the deadline",
@@ -566,5 +570,8 @@ mod tests {
         assert!(error.retry_delay().is_some());
         let error: domain::Error = Error::refusal("x", 401, "Not authenticated #247").into();
         assert_eq!(error.retry_delay(), None);
+        let error: domain::Error = Error::new("x", Kind::Malformed, "<html>").into();
+        assert_eq!(error.reason(), Reason::UpstreamUnavailable);
+        assert_eq!(error.retry_delay(), Some(Duration::from_secs(10)));
     }
 }

@@ -53,6 +53,8 @@ use model::{Envelope, RawInfo, RawUploadServer};
 use passwords::Passwords;
 use tally::Tally;
 
+use crate::spans;
+
 /// Folder id of the root ([API §C]).
 pub const ROOT: i64 = 0;
 /// Most files of one listing ([API §6]).
@@ -332,12 +334,14 @@ impl Client {
             };
             // While this waited, another call may have been refused for all.
             self.check_refusals(endpoint, with_cdn)?;
+            let method = if body.is_null() { "GET" } else { "POST" };
+            let span = spans::upstream(method, endpoint, Some(scope.priority.as_str()));
             let began = Instant::now();
-            let outcome = self
-                .exchange(endpoint, body)
-                .await
-                .and_then(|answer| lenient::parse(endpoint, &answer));
-            self.tally.count(endpoint, began, &outcome);
+            let request = async {
+                let answer = self.exchange(endpoint, body).await?;
+                lenient::parse(endpoint, &answer)
+            };
+            let outcome = self.tally.ask(endpoint, span, request).await;
             self.budget
                 .report(&permit, rule, outcome.as_ref().map(|_| ()));
             let error = match outcome {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use reqwest::{StatusCode, header};
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::budget::{Budget, Rule, Scope};
 use super::error::{Error, Kind};
@@ -16,6 +15,7 @@ use super::lenient::{Flag, Int, Text};
 use super::model::{Envelope, FileItem, canonical_url};
 use super::secret::Password;
 use super::{Client, MAX_ANSWER, backoff, lenient, read_limited};
+use crate::spans;
 
 /// The page in errors.
 pub(super) const ENDPOINT: &str = "dir";
@@ -175,9 +175,10 @@ impl SharedFolder {
         let mut attempt = 0;
         loop {
             let permit = self.pages.acquire(scope, rule, ENDPOINT).await?;
-            let began = Instant::now();
-            let outcome = self.exchange(pass).await;
-            self.client.tally.count(ENDPOINT, began, &outcome);
+            let method = if pass.is_some() { "POST" } else { "GET" };
+            let span = spans::upstream(method, ENDPOINT, Some(scope.priority.as_str()));
+            let request = self.exchange(pass);
+            let outcome = self.client.tally.ask(ENDPOINT, span, request).await;
             self.pages
                 .report(&permit, rule, outcome.as_ref().map(|_| ()));
             let error = match outcome {

@@ -1,12 +1,15 @@
 //! What came of the requests to 1Fichier, counted for who watches.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::error::Error;
+use crate::spans;
 
 /// The outcome of a request that was answered as wished.
 const OK: &str = "ok";
@@ -32,14 +35,23 @@ impl Tally {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request ended that began at that time.
-    pub(super) fn count<T>(
+    /// Makes a request, which is a part of this span, and counts it.
+    pub(super) async fn ask<T>(
         &self,
         endpoint: &'static str,
-        began: Instant,
-        outcome: &Result<T, Error>,
-    ) {
+        span: Span,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        let outcome = request.instrument(span.clone()).await;
         let name = outcome.as_ref().err().map_or(OK, |e| e.kind().as_str());
+        spans::ended(&span, name);
+        self.count(endpoint, began, name);
+        outcome
+    }
+
+    /// A request ended that began at that time.
+    fn count(&self, endpoint: &'static str, began: Instant, name: &'static str) {
         let mut requested = self.lock();
         let requests = requested.entry((endpoint, name)).or_default();
         requests.count += 1;

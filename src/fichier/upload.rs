@@ -13,6 +13,7 @@ use super::body::{MultipartBody, Part, content_type, new_boundary};
 use super::error::{Error, Kind};
 use super::model::{RawReport, StoredFile};
 use super::{Client, lenient, page_text, read_limited};
+use crate::spans;
 
 const ENDPOINT: &str = "upload.cgi";
 const REPORT: &str = "end.pl";
@@ -74,10 +75,9 @@ impl Client {
         gate: Option<oneshot::Receiver<()>>,
         sent: Arc<AtomicU64>,
     ) -> Result<Emission, Error> {
-        let began = Instant::now();
-        let outcome = self.send_body(node, folder, parts, gate, sent).await;
-        self.tally.count(ENDPOINT, began, &outcome);
-        outcome
+        let span = spans::upstream("POST", ENDPOINT, None);
+        let request = self.send_body(node, folder, parts, gate, sent);
+        self.tally.ask(ENDPOINT, span, request).await
     }
 
     async fn send_body(
@@ -151,10 +151,9 @@ impl Client {
 
     /// Asks what an upload stored.
     pub async fn upload_report(&self, emission: &Emission) -> Result<Report, Error> {
-        let began = Instant::now();
-        let outcome = self.ask_report(emission).await;
-        self.tally.count(REPORT, began, &outcome);
-        outcome
+        let span = spans::upstream("GET", REPORT, None);
+        let request = self.ask_report(emission);
+        self.tally.ask(REPORT, span, request).await
     }
 
     async fn ask_report(&self, emission: &Emission) -> Result<Report, Error> {

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::fichier::Scope;
 use crate::proto::get_response::Payload;
 use crate::proto::{Chunk, GetHeader, GetResponse, GetTrailer};
+use crate::spans;
 
 fn message(payload: Payload) -> GetResponse {
     GetResponse {
@@ -134,7 +135,7 @@ pub(super) fn messages(
         ended: false,
     };
     let (sender, messages) = mpsc::channel(1);
-    let work = AbortOnDropHandle::new(tokio::spawn(before_deadline(scope, send(chunks, sender))));
+    let work = AbortOnDropHandle::new(spans::spawn(before_deadline(scope, send(chunks, sender))));
     stream::unfold(Some((messages, work)), |state| async move {
         let (mut messages, work) = state?;
         if let Some(message) = messages.recv().await {

@@ -3,6 +3,7 @@
 
 mod activity;
 mod called;
+mod codec;
 mod convert;
 mod deadline;
 mod dedupe_stream;
@@ -17,6 +18,8 @@ mod service;
 mod status;
 
 pub use called::Called;
+pub use codec::Codec;
+pub(crate) use codec::undecodable;
 pub use convert::MAX_CHUNK;
 pub use guard::Guarded;
 #[cfg(fuzzing)]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::called::Called;
 use super::convert;
@@ -35,12 +35,7 @@ async fn next(stream: &mut Streaming<PutRequest>) -> std::result::Result<Option<
                 SILENCE.as_secs()
             );
             status(&Error::new(Reason::UploadNotCommitted, text))
-        })?
-        .map_err(|error| match error.code() {
-            // tonic's own limit, for a message that it does not even decode.
-            Code::OutOfRange => status(&chunk_too_large(error.message())),
-            _ => error,
-        })?;
+        })??;
     match message {
         None => Ok(None),
         Some(PutRequest {

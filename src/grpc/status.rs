@@ -9,6 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::{DOMAIN, Error, Reason};
 use crate::proto;
+use crate::quote::{self, MAX_MESSAGE};
 
 /// By this, gRPC libraries that repeat calls themselves learn when, in
 /// milliseconds, or that they shall not (gRPC proposal A6).
@@ -17,41 +18,65 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// caller never learns what RetryInfo says.
 const LONGEST_PUSHBACK: Duration = Duration::from_secs(10);
 
+/// What the text and the details may take together. Some clients take 8 KiB in
+/// all (Java), others 16, and there are other headers.
+const MOST: usize = 6 << 10;
+
 /// The code is a function of the reason; ErrorInfo always comes with it, and
 /// the detail that fits the code.
 pub(crate) fn status(error: &Error) -> Status {
+    let mut most = MAX_MESSAGE;
+    loop {
+        let status = within(error, most);
+        if size(&status) <= MOST || most < 100 {
+            return status;
+        }
+        most /= 2;
+    }
+}
+
+/// What a status takes at the most, as it is sent.
+fn size(status: &Status) -> usize {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric();
+    let text = status.message().as_bytes();
+    let text: usize = text
+        .iter()
+        .map(|byte| if plain(byte) { 1 } else { 3 })
+        .sum();
+    text + status.details().len().div_ceil(3) * 4
+}
+
+/// With so many bytes of each text.
+fn within(error: &Error, most: usize) -> Status {
+    let text = |text| quote::within(text, most);
     let mut metadata: HashMap<String, String> = error
         .metadata()
         .iter()
-        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .map(|(key, value)| ((*key).to_owned(), text(value).into_owned()))
         .collect();
-    if let Some(path) = error.path() {
-        metadata.insert("path".to_owned(), path.to_owned());
+    let path = error.path().map(text);
+    if let Some(path) = &path {
+        metadata.insert("path".to_owned(), path.clone().into_owned());
     }
     let mut details = ErrorDetails::with_error_info(error.reason().as_str(), DOMAIN, metadata);
-    let resource = || error.path().unwrap_or_default();
+    let resource = || path.as_deref().unwrap_or_default();
+    let message = text(error.message());
     match error.reason().code() {
         Code::InvalidArgument => {
-            details
-                .add_bad_request_violation(error.field_name().unwrap_or("path"), error.message());
+            details.add_bad_request_violation(error.field_name().unwrap_or("path"), &*message);
         }
         Code::NotFound | Code::AlreadyExists => {
-            details.set_resource_info(
-                resource_type(error.reason()),
-                resource(),
-                "",
-                error.message(),
-            );
+            details.set_resource_info(resource_type(error.reason()), resource(), "", &*message);
         }
         Code::FailedPrecondition => {
             details.add_precondition_failure_violation(
                 error.reason().as_str(),
                 resource(),
-                error.message(),
+                &*message,
             );
         }
         Code::ResourceExhausted => {
-            details.add_quota_failure_violation(error.reason().as_str(), error.message());
+            details.add_quota_failure_violation(error.reason().as_str(), &*message);
         }
         _ => {}
     }
@@ -59,7 +84,7 @@ pub(crate) fn status(error: &Error) -> Status {
         details.set_retry_info(Some(delay));
     }
     let (code, metadata) = (error.reason().code(), pushback(error));
-    Status::with_error_details_and_metadata(code, error.message(), details, metadata)
+    Status::with_error_details_and_metadata(code, &*message, details, metadata)
 }
 
 fn pushback(error: &Error) -> MetadataMap {
@@ -140,6 +165,30 @@ mod tests {
             details.retry_info().unwrap().retry_delay,
             Some(Duration::from_secs(31))
         );
+    }
+
+    proptest::proptest! {
+        /// Whatever callers give.
+        #[test]
+        fn a_status_fits_into_what_clients_take(
+            texts in proptest::collection::vec(".{0,3000}", 6),
+            reason in 0..Reason::ALL.len(),
+        ) {
+            let text = |at: usize| texts[at].as_str();
+            let message = format!("{:?} is not {:?}: {}", text(0), text(1), text(2));
+            let error = Error::new(Reason::ALL[reason], message)
+                .at(text(3))
+                .field(text(4))
+                .with("remote", text(5))
+                .with("upstream_message", text(0));
+            let mut headers = http::HeaderMap::new();
+            status(&error).add_header(&mut headers).unwrap();
+            let size: usize = headers
+                .iter()
+                .map(|(name, value)| name.as_str().len() + value.len() + 32)
+                .sum();
+            proptest::prop_assert!(size <= 7 << 10, "{} bytes", size);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use super::{Body, Response};
 use crate::backend::Ended;
 use crate::error::{Error, Reason};
+use crate::quote;
 
 /// Why a call of an HTTP face failed.
 #[derive(Debug)]
@@ -116,7 +117,7 @@ pub fn status(reason: Reason) -> StatusCode {
 
 impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
-        let mut response = Response::new(Body::from(failure.message + "\n"));
+        let mut response = Response::new(Body::from(quote::message(failure.message) + "\n"));
         *response.status_mut() = failure.status;
         let headers = response.headers_mut();
         let text = HeaderValue::from_static("text/plain; charset=utf-8");

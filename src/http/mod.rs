@@ -11,7 +11,7 @@ mod send;
 pub use axum::body::Body;
 pub use call::{ANSWER, Call, scope};
 pub use failure::{Failure, answer, refusal, status};
-pub use origin::{is_of_another_site, names_this_machine};
+pub use origin::{check_host, is_of_another_site, names_this_machine};
 pub use range::{Wanted, wanted};
 pub use receive::{drain, next_piece, receive, receive_as};
 pub use send::{date, file, file_as, head};

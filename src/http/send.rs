@@ -23,9 +23,9 @@ pub fn head(entry: &Entry) -> Response {
     finish(builder, Body::empty())
 }
 
-/// A file, or the part of it that the headers want. With `verify`, the whole of
-/// a file is compared with its stored checksum, and breaks off before its end if
-/// it differs.
+/// A file, or the part of it that the headers want. The whole of a file is
+/// compared with its stored checksum, and breaks off before its end if it
+/// differs.
 ///
 /// # Errors
 /// What the read fails with until its first bytes are there.
@@ -33,9 +33,8 @@ pub async fn file(
     remote: &Remote,
     headers: &HeaderMap,
     entry: &Entry,
-    verify: bool,
 ) -> Result<Response, Failure> {
-    file_as(Priority::Read, remote, headers, entry, verify).await
+    file_as(Priority::Read, remote, headers, entry).await
 }
 
 /// The same, as urgent as that.
@@ -47,7 +46,6 @@ pub async fn file_as(
     remote: &Remote,
     headers: &HeaderMap,
     entry: &Entry,
-    verify: bool,
 ) -> Result<Response, Failure> {
     let (builder, wanted) = describe(headers, entry);
     let ranges = match wanted {
@@ -62,7 +60,7 @@ pub async fn file_as(
         ranges,
         // Of what the headers tell, and nothing else.
         if_match: Some(entry.etag.clone()),
-        verify,
+        verify: true,
     };
     // A transfer may take longer than a call may wait.
     let read = remote.read(Scope::new(priority), &entry.path, options);
@@ -80,7 +78,17 @@ pub async fn file_as(
     })?;
     // Only with the first bytes it is known that there is something to announce.
     let first = until_deadline(scope(priority), read.next()).await?;
-    Ok(finish(builder, body(read, first.map(|piece| piece.data))))
+    let first = first.map(|piece| piece.data);
+    let all: u64 = read.ranges.iter().map(|range| range.length).sum();
+    match first {
+        // It is all there is: whether it is right is known before anything is
+        // announced.
+        Some(data) if data.len() as u64 == all => {
+            read.finish().await?;
+            Ok(finish(builder, Body::from(data)))
+        }
+        first => Ok(finish(builder, body(read, first))),
+    }
 }
 
 fn describe(headers: &HeaderMap, entry: &Entry) -> (Builder, Wanted) {

@@ -36,7 +36,7 @@ pub(super) async fn head(call: &Call, object: &Object) -> Result<Response, Failu
     Ok(describe(&entry))
 }
 
-/// Its content, or a part of it. restic verifies what it reads.
+/// Its content, or a part of it.
 pub(super) async fn get(
     call: &Call,
     object: &Object,
@@ -44,7 +44,7 @@ pub(super) async fn get(
 ) -> Result<Response, Failure> {
     let entry = existing(call, object).await?;
     let priority = object.priority(Priority::Read);
-    file_as(priority, &call.remote, &request.headers, &entry, false).await
+    file_as(priority, &call.remote, &request.headers, &entry).await
 }
 
 /// Removes it. One that is gone is removed: restic repeats what it got no

@@ -13,14 +13,12 @@ use http::{HeaderMap, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::connection::Peer;
 use super::endless::cut_by;
 use super::seldom::Seldom;
 use crate::access::{Caller, Tokens};
-use crate::error::Error;
 use crate::grpc::{no_token, to_status};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -115,14 +113,14 @@ where
         request.extensions_mut().insert(caller.clone());
         let answer = self.service.call(request);
         let Caller::Holder(token) = caller else {
-            return Box::pin(async { Ok(explained(answer.await?)) });
+            return Box::pin(answer);
         };
         let mut revoked = Box::pin(self.gate.tokens.clone().revoked(token));
         Box::pin(async move {
             tokio::select! {
                 biased;
                 () = &mut revoked => Ok(to_status(&no_token()).into_http()),
-                answer = answer => Ok(explained(answer?).map(|body| {
+                answer = answer => Ok(answer?.map(|body| {
                     cut_by(body, async move {
                         revoked.await;
                         to_status(&no_token())
@@ -141,20 +139,6 @@ pub(super) fn discard(mut body: Body) {
             while let Some(Ok(_)) = body.frame().await {}
         }));
     }
-}
-
-/// tonic refuses a message that is too large, and gives no details.
-fn explained(answer: Response<Body>) -> Response<Body> {
-    let headers = answer.headers();
-    let too_large = headers.get(Status::GRPC_STATUS).map(|code| code.as_bytes())
-        == Some((Code::OutOfRange as i32).to_string().as_bytes());
-    if too_large
-        && let Some(status) = Status::from_header_map(headers)
-        && status.details().is_empty()
-    {
-        return to_status(&Error::invalid_field("request", status.message())).into_http();
-    }
-    answer
 }
 
 #[cfg(test)]

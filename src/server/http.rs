@@ -22,7 +22,7 @@ use super::observe_http::ObserveHttp;
 use super::{CONNECTION_WINDOW, KEEPALIVE, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, STREAM_WINDOW};
 use crate::access::Caller;
 use crate::admin::Face;
-use crate::http::{Body, Failure, Request, Response, drain, refusal};
+use crate::http::{Body, Failure, Request, Response, check_host, drain, refusal};
 
 /// Longer than clients keep a connection that is idle (Go: 90 s): a request
 /// must not meet the end of its connection.
@@ -149,7 +149,8 @@ async fn serve_connection<A, F>(
 
 impl Door {
     async fn answer<H: Handle>(&self, handler: &H, peer: &Peer, mut request: Request) -> Response {
-        if let Err(failure) = self.gate.check_origin(&request) {
+        let origin = check_host(&request).and_then(|()| self.gate.check_origin(&request));
+        if let Err(failure) = origin {
             drain(request.into_body());
             return failure.into();
         }

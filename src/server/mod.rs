@@ -17,6 +17,7 @@ mod seldom;
 mod state_dir;
 mod tls;
 mod trace;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server as Tonic;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -38,9 +39,10 @@ use crate::config::{Config, Upstream};
 use crate::emulator::{self, Emulator};
 use crate::fichier::{Access, ApiKey, Budget, Hosts, Password, ShareId};
 use crate::grpc::{Guarded, MAX_CHUNK, StorageService};
-use crate::http::{Body, Request, drain};
+use crate::http::{Body, Request, check_host, drain};
 use crate::proto::storage_backend_server::StorageBackendServer;
 use crate::proto::{DESCRIPTORS, PACKAGE};
+use crate::spans::Tasks;
 use crate::transfer::{Slots, SpoolDir};
 
 use admission::{Admission, Admitted, MAX_CALLS};
@@ -55,6 +57,7 @@ use observe::Observe;
 use observe_http::ObserveHttp;
 pub use state_dir::StateDir;
 use tls::{Protocol, Tls};
+use wire::Wire;
 
 /// The service name in health checks.
 const SERVICE: &str = "pluton.storage.v1.StorageBackend";
@@ -72,7 +75,7 @@ const MAX_STREAMS: u32 = 256;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// A chunk, and what goes with it. tonic refuses more before it takes memory.
 const MAX_MESSAGE: usize = MAX_CHUNK + (64 << 10);
-/// The name of a service.
+/// The name of a service, or of what reflection is asked for.
 const MAX_HEALTH_MESSAGE: usize = 4 << 10;
 /// Of a request; gRPC's own default is half of it.
 const MAX_HEADERS: u32 = 16 << 10;
@@ -94,7 +97,7 @@ pub struct Server {
     listeners: JoinSet<()>,
     health: HealthReporter,
     remotes: Remotes,
-    tasks: TaskTracker,
+    tasks: Tasks,
     catalog_watch: AbortOnDropHandle<()>,
     reload: watch::Sender<u64>,
     _followers: Vec<AbortOnDropHandle<()>>,
@@ -132,7 +135,7 @@ impl Server {
                 hosts
             }
         };
-        let tasks = TaskTracker::new();
+        let tasks = Tasks::new();
         let remotes = open_remotes(&config, &hosts, &state, &tasks)?;
         let (reload, hurry) = watch::channel(0);
         let file = TokenFile::within(state.path());
@@ -164,14 +167,15 @@ impl Server {
             .set_service_status(SERVICE, ServingStatus::Serving)
             .await;
         let unusable = |error| format!("the compiled descriptors are unusable: {error}");
-        let rpcs = Rpcs::new(&[
+        let served = [
             DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-        ]);
-        let rpcs =
-            rpcs.map_err(|error| format!("the compiled descriptors are unusable: {error}"))?;
+        ];
+        let unreadable = |error| format!("the compiled descriptors are unusable: {error}");
+        let rpcs = Rpcs::new(&served).map_err(unreadable)?;
+        let wire = Wire::new(&served).map_err(unreadable)?;
         let requests = Arc::new(Requests::default());
         let catalog_watch = tokio::spawn(watch_catalog(remotes.clone(), health.clone()));
         let (stop, stopped) = watch::channel(false);
@@ -221,6 +225,7 @@ impl Server {
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .layer(Observe::new(Arc::clone(&rpcs)))
+                .layer(wire.clone())
                 .layer(Gate::new(tokens.clone(), bound.is_private()))
                 .add_service(Admitted::new(storage, server.admission.clone()))
                 .add_service(Endless::new(health_service, stopped.clone()))
@@ -268,7 +273,10 @@ impl Server {
             let admin = Admin::new(remotes, counted, facts, bound.is_local());
             let answer = move |peer: Peer, request: Request| {
                 peer.serve();
-                let answer = admin.answer(&request).map(Body::new);
+                let answer = match check_host(&request) {
+                    Ok(()) => admin.answer(&request).map(Body::new),
+                    Err(failure) => failure.into(),
+                };
                 drain(request.into_body());
                 std::future::ready(answer)
             };
@@ -364,7 +372,7 @@ fn open_remotes(
     config: &Config,
     hosts: &Hosts,
     state: &StateDir,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
 ) -> Result<Remotes, String> {
     let spool = SpoolDir::new(state.spool(), config.spool_bytes);
     let settings = AccountSettings {

@@ -19,6 +19,7 @@ use super::trace::{REQUEST_ID, TRACE_PARENT, Weight, request_id, trace_id, weigh
 use crate::admin::{Rpc, Rpcs};
 use crate::error::code_name;
 use crate::grpc::Called;
+use crate::spans;
 
 /// Counts and logs calls.
 #[derive(Clone, Debug)]
@@ -66,12 +67,14 @@ where
         let id = request_id(request.headers());
         let parent = request.headers().get(TRACE_PARENT);
         let trace = parent.and_then(trace_id);
-        let span = tracing::info_span!(
+        // At this level no filter of the log leaves a line without it.
+        let span = tracing::error_span!(
             "rpc",
             method = &*rpc.method.name,
             request_id = id.to_str().unwrap_or_default(),
             trace_id = trace,
         );
+        spans::identify(&span, id.to_str().unwrap_or_default());
         #[cfg(feature = "otel")]
         if let Some(parent) = parent.filter(|_| trace.is_some()) {
             crate::telemetry::join(&span, parent);
@@ -183,8 +186,63 @@ impl http_body::Body for Watched {
     }
 }
 
-#[cfg(all(test, feature = "otel"))]
+#[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Mutex, PoisonError};
+
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::{EnvFilter, Layer as _};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            log.extend(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The span of a call is there for whatever is logged in it.
+    #[tokio::test]
+    async fn no_filter_of_the_log_takes_the_id_away() {
+        for filter in ["error", "warn", "info", "pluton_fichier=warn"] {
+            let log = Log::default();
+            let writer = log.clone();
+            let layer = tracing_subscriber::fmt::layer()
+                .with_ansi(false)
+                .with_writer(move || writer.clone())
+                .with_filter(EnvFilter::new(filter));
+            let subscriber = tracing_subscriber::registry().with(layer);
+            let _default = tracing::subscriber::set_default(subscriber);
+            let service = tower::service_fn(|_: Request<Body>| async {
+                tracing::error!("something is wrong");
+                Ok::<_, Infallible>(Status::internal("").into_http())
+            });
+            let mut service = Observe::new(Rpcs::new(&[]).unwrap()).layer(service);
+            let request = Request::builder().header(REQUEST_ID, "mine");
+            let request = request.body(Body::empty()).unwrap();
+            service.call(request).await.unwrap();
+            let text = log.0.lock().unwrap().clone();
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains("something is wrong"), "{filter}: {text}");
+            for line in text.lines() {
+                assert!(line.contains("request_id=\"mine\""), "{filter}: {line}");
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "otel"))]
+mod otel_tests {
     use super::*;
 
     #[tokio::test]

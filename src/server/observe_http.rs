@@ -17,6 +17,7 @@ use super::trace::{REQUEST_ID, TRACE_PARENT, Weight, request_id, trace_id, weigh
 use crate::admin::{End, Face, HttpRequest, Requests};
 use crate::error::Reason;
 use crate::http::{Body, Request, Response};
+use crate::spans;
 
 /// Counts and logs requests.
 #[derive(Clone, Debug)]
@@ -41,13 +42,15 @@ impl ObserveHttp {
         let id = request_id(request.headers());
         let parent = request.headers().get(TRACE_PARENT);
         let trace = parent.and_then(trace_id);
-        let span = tracing::info_span!(
+        // At this level no filter of the log leaves a line without it.
+        let span = tracing::error_span!(
             "http",
             face = face.as_str(),
             method = counted.method,
             request_id = id.to_str().unwrap_or_default(),
             trace_id = trace,
         );
+        spans::identify(&span, id.to_str().unwrap_or_default());
         #[cfg(feature = "otel")]
         if let Some(parent) = parent.filter(|_| trace.is_some()) {
             crate::telemetry::join(&span, parent);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, Ready, ready};
@@ -16,6 +17,15 @@ use tower::Service;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
+use crate::clock::Clock;
+use crate::config::{Config, Listen, RemoteConfig, Upstream};
+use crate::emulator::{self, DEMO_API_KEY, Emulator};
+use crate::fichier::{ApiKey, Hosts, Limits};
+use crate::proto;
+use crate::proto::put_request::Payload;
+use crate::proto::storage_backend_client::StorageBackendClient;
+use crate::server::Server;
+use crate::transfer::{DownloadLimits, UploadLimits};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -284,4 +294,160 @@ async fn what_the_variables_say() {
         chosen(&[ENDPOINT, traces]).unwrap().as_deref(),
         Some(traces.1)
     );
+}
+
+/// What an exporter was given.
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+impl trace::SpanExporter for Kept {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+fn config(api_url: &str, state: &std::path::Path) -> Config {
+    let key = ApiKey::new(DEMO_API_KEY).unwrap();
+    Config {
+        grpc_listen: vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())],
+        http_listen: Vec::new(),
+        admin_listen: None,
+        tls: None,
+        require_token: false,
+        max_connections: 10,
+        upstream: Upstream::Api(Hosts::new(api_url).unwrap()),
+        remotes: vec![RemoteConfig::new("fichier", Some(key))],
+        state_dir: Some(state.to_owned()),
+        freshness: Duration::from_secs(300),
+        exclusive: true,
+        clock: Clock::system(),
+        spool_bytes: 1 << 30,
+        uploads: UploadLimits::default(),
+        downloads: DownloadLimits::default(),
+        max_transfers: 10,
+        record_hashes: "sha256".parse().unwrap(),
+        limits: Limits::none(),
+        shutdown_grace: Duration::from_secs(5),
+    }
+}
+
+/// Waits, requests, uploads and listings are parts of the calls that need them.
+#[tokio::test]
+async fn spans_of_what_calls_wait_for_are_parts_of_them() {
+    const NAME: &str = "a-name-for-nobody";
+    let kept = Kept::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone());
+    let telemetry = Telemetry(provider.build());
+    let subscriber = tracing_subscriber::registry().with(telemetry.layer());
+    let guard = tracing::subscriber::set_default(subscriber);
+
+    let options = emulator::Options {
+        limits: emulator::Limits::none(),
+        ..emulator::Options::default()
+    };
+    let emulator = Emulator::start(options).await.unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let server = Server::start(config(&emulator.api_url(), state.path()));
+    let server = server.await.unwrap();
+    let address = format!("http://{}", server.addresses()[0]);
+    let endpoint = tonic::transport::Endpoint::from_shared(address).unwrap();
+    let mut client = StorageBackendClient::new(endpoint.connect().await.unwrap());
+    let part = |payload| proto::PutRequest {
+        payload: Some(payload),
+    };
+    let put = [
+        part(Payload::Header(proto::PutHeader {
+            path: format!("d/{NAME}"),
+            ..proto::PutHeader::default()
+        })),
+        part(Payload::Chunk(proto::Chunk {
+            data: bytes::Bytes::from_static(b"content"),
+            ..proto::Chunk::default()
+        })),
+        part(Payload::Commit(proto::PutCommit {
+            size: 7,
+            ..proto::PutCommit::default()
+        })),
+    ];
+    client.put(futures::stream::iter(put)).await.unwrap();
+    emulator.control().inject(emulator::Fault {
+        endpoint: "download/get_token".to_owned(),
+        skip: 0,
+        times: 1,
+        kind: emulator::FaultKind::Status(503),
+    });
+    let get = proto::GetRequest {
+        path: format!("d/{NAME}"),
+        ..proto::GetRequest::default()
+    };
+    let mut messages = client.get(get).await.unwrap().into_inner();
+    while messages.message().await.unwrap().is_some() {}
+    drop((client, messages));
+    server.stop().await;
+    drop(guard);
+    drop(telemetry);
+
+    let spans = kept.0.lock().unwrap();
+    let by_id: HashMap<_, _> = spans
+        .iter()
+        .map(|span| (span.span_context.span_id(), span))
+        .collect();
+    // The call that a span is a part of.
+    let call = |span: &SpanData| {
+        let mut span = span;
+        while let Some(parent) = by_id.get(&span.parent_span_id) {
+            span = parent;
+        }
+        let mut named = span.clone();
+        name(&mut named);
+        named.name.into_owned()
+    };
+    let value = |span: &SpanData, key: &str| {
+        let mut found = span.attributes.iter();
+        let found = found.find(|attribute| attribute.key.as_str() == key);
+        found.map(|attribute| attribute.value.to_string())
+    };
+    let find = |of: &str, name: &str| -> Vec<&SpanData> {
+        let named = |span: &&SpanData| span.name == name && call(span) == of;
+        spans.iter().filter(named).collect()
+    };
+    for (of, name, endpoint) in [
+        ("Put", "POST folder/ls", "folder/ls"),
+        ("Put", "POST folder/mkdir", "folder/mkdir"),
+        (
+            "Put",
+            "GET upload/get_upload_server",
+            "upload/get_upload_server",
+        ),
+        ("Put", "POST upload.cgi", "upload.cgi"),
+        ("Put", "GET end.pl", "end.pl"),
+        ("Get", "POST download/get_token", "download/get_token"),
+        ("Get", "GET download", "download"),
+    ] {
+        let found = find(of, name);
+        assert!(!found.is_empty(), "{name} of {of}: {spans:#?}");
+        assert!(matches!(found[0].span_kind, SpanKind::Client), "{name}");
+        assert_eq!(value(found[0], "endpoint").as_deref(), Some(endpoint));
+        let last = found[found.len() - 1];
+        assert_eq!(value(last, "outcome").as_deref(), Some("ok"), "{name}");
+    }
+    let token = find("Get", "POST download/get_token");
+    assert_eq!(value(token[0], "outcome").as_deref(), Some("server"));
+    assert!(matches!(token[0].status, Status::Error { .. }));
+    assert_eq!(value(token[0], "priority").as_deref(), Some("read"));
+    let waits = find("Put", "wait for budget");
+    assert!(waits.len() >= 3, "{spans:#?}");
+    assert_eq!(value(waits[0], "outcome").as_deref(), Some("ok"));
+    assert!(waits.iter().all(|wait| value(wait, "priority").is_some()));
+    let group = find("Put", "upload group");
+    assert_eq!(group.len(), 1);
+    for (key, expected) in [("files", "1"), ("bytes", "7"), ("outcome", "ok")] {
+        assert_eq!(value(group[0], key).as_deref(), Some(expected), "{key}");
+    }
+    assert!(!find("Put", "list folder").is_empty());
+    let told = format!("{spans:?}");
+    for secret in [NAME, DEMO_API_KEY] {
+        assert!(!told.contains(secret), "{secret}");
+    }
 }

@@ -9,11 +9,13 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, WeakShared};
 use reqwest::Url;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::reader::{Reader, Stretch};
 use super::segments::{Plan, Segments};
 use super::wait::Connections;
 use crate::fichier::{Access, Client, Error, Kind, Scope};
+use crate::spans::Joinable;
 
 /// A token may be used for 5 minutes; the margin is for clocks.
 const TOKEN_LIFE: Duration = Duration::from_secs(280);
@@ -43,7 +45,7 @@ struct Tokens {
     /// Those that were refused, and when.
     refused: HashMap<Target, (Error, Instant)>,
     /// Those that are being asked for.
-    asked: HashMap<Target, WeakShared<Flight>>,
+    asked: HashMap<Target, (WeakShared<Flight>, Joinable)>,
 }
 
 impl Tokens {
@@ -52,7 +54,7 @@ impl Tokens {
         trim(&mut self.known, TOKEN_LIFE);
         trim(&mut self.refused, REFUSAL_MEMORY);
         if self.asked.len() >= TOKENS {
-            self.asked.retain(|_, asked| asked.upgrade().is_some());
+            self.asked.retain(|_, (asked, _)| asked.upgrade().is_some());
         }
     }
 }
@@ -119,7 +121,7 @@ impl Downloads {
         scope: Scope,
         target: &Target,
     ) -> Result<Url, Error> {
-        let flight = {
+        let (flight, joined) = {
             let mut tokens = self.lock();
             if let Some((token, issued)) = tokens.known.get(target)
                 && issued.elapsed() < TOKEN_LIFE
@@ -131,16 +133,24 @@ impl Downloads {
             {
                 return Err(error.clone());
             }
-            let asked = tokens.asked.get(target).and_then(WeakShared::upgrade);
-            asked.unwrap_or_else(|| {
-                let ask = Arc::clone(self).ask(scope, target.clone());
-                let flight = ask.boxed().shared();
-                if let Some(weak) = flight.downgrade() {
-                    tokens.asked.insert(target.clone(), weak);
+            let asked = tokens.asked.get(target);
+            let asked = asked.and_then(|(asked, joinable)| Some((asked.upgrade()?, joinable)));
+            match asked {
+                Some((flight, joinable)) => (flight, Some(joinable.clone())),
+                None => {
+                    let ask = Arc::clone(self).ask(scope, target.clone());
+                    let (joinable, ask) = Joinable::new(Span::current(), ask);
+                    let flight = ask.boxed().shared();
+                    if let Some(weak) = flight.downgrade() {
+                        tokens.asked.insert(target.clone(), (weak, joinable));
+                    }
+                    (flight, None)
                 }
-                flight
-            })
+            }
         };
+        if let Some(joined) = joined {
+            joined.join();
+        }
         tokio::select! {
             biased;
             token = flight => token,

@@ -85,6 +85,13 @@ impl<K: Hash + Eq, T> Gather<K, T> {
         group
     }
 
+    /// What is told of the one that waits longest.
+    pub(crate) fn first<R>(&self, key: &K, tell: impl FnOnce(&T) -> R) -> Option<R> {
+        let queues = self.lock();
+        let (_, item) = queues.get(key)?.waiting.front()?;
+        Some(tell(item))
+    }
+
     /// How many wait.
     pub(crate) fn waiting(&self, key: &K) -> usize {
         let queues = self.lock();

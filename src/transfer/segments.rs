@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::reader::Stretch;
 use super::wait::{Connection, Connections};
 use crate::fichier::{Error, Kind};
+use crate::spans;
 
 /// What gives the bytes of one segment.
 pub(super) trait Source: Send + 'static {
@@ -163,7 +164,7 @@ impl<S: Source> Segments<S> {
         let left = range.end - range.start;
         let source = (self.open)(range);
         let (sender, pieces) = mpsc::unbounded_channel();
-        let task = tokio::spawn(fetch(source, left, self.plan.ahead, sender));
+        let task = spans::spawn(fetch(source, left, self.plan.ahead, sender));
         self.running.push_back(Segment {
             left,
             pieces,

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, Span};
 
 use super::gather::{Fit, Gather};
 use super::report::{self, Outcome};
@@ -24,6 +25,7 @@ use crate::fichier::{
     BATCH, Client, Content, Emission, Error, Kind, Node, Part, Priority, Scope, StoredFile, Turn,
     UPLOAD_BATCH, UPLOAD_NODE,
 };
+use crate::spans::{self, Tasks};
 
 /// Times that a buffered file is sent before its upload fails.
 const ATTEMPTS: u32 = 3;
@@ -95,6 +97,8 @@ struct Item {
     /// An answer to it was lost, and it was not to be seen.
     lost: bool,
     outcome: oneshot::Sender<Result<Uploaded, Error>>,
+    /// Of the call that it is sent for.
+    span: Span,
 }
 
 /// The uploads of one account.
@@ -105,7 +109,7 @@ pub struct Uploads {
     connections: Arc<Connections>,
     urgent: Arc<Connections>,
     lanes: Gather<Lane, Item>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     stored_wrong: AtomicU64,
 }
 
@@ -135,7 +139,7 @@ impl Lane {
 impl Uploads {
     /// Uploads through this client. A group that left is one of the tasks until
     /// it is cleaned up after.
-    pub fn new(client: Arc<Client>, limits: UploadLimits, tasks: TaskTracker) -> Arc<Self> {
+    pub fn new(client: Arc<Client>, limits: UploadLimits, tasks: Tasks) -> Arc<Self> {
         let connections = |most| Connections::new("upload.cgi", most);
         Arc::new(Self {
             client,
@@ -201,10 +205,11 @@ impl Uploads {
                 cancel,
                 lost: false,
                 outcome,
+                span: Span::current(),
             },
         );
         if start {
-            tokio::spawn(Arc::clone(self).collect(lane));
+            spans::spawn(Arc::clone(self).collect(lane));
         }
         let error = tokio::select! {
             biased;
@@ -222,17 +227,20 @@ impl Uploads {
     /// Takes groups until nothing waits for the folder.
     async fn collect(self: Arc<Self>, lane: Lane) {
         loop {
+            // This may go on for others when the call that began it is over.
+            let first = self.lanes.first(&lane, |item| item.span.clone());
+            let first = first.unwrap_or_else(Span::current);
             // While this waits, the group grows, or all of it leaves.
             let turn = tokio::select! {
                 biased;
-                turn = self.turn(lane) => Some(turn),
+                turn = self.turn(lane).instrument(first.clone()) => Some(turn),
                 () = self.lanes.deserted(&lane) => None,
             };
             let connected = match turn {
                 None if self.lanes.is_done(&lane) => return,
                 None => continue,
                 Some(Ok((connection, turn))) => {
-                    let node = self.client.upload_node(turn).await;
+                    let node = self.client.upload_node(turn).instrument(first).await;
                     node.map(|node| (connection, node))
                 }
                 Some(Err(error)) => Err(error),
@@ -241,8 +249,11 @@ impl Uploads {
             match connected {
                 _ if group.is_empty() => {}
                 Ok((connection, node)) => {
+                    let bytes = group.iter().map(|item| item.expected.size).sum();
+                    let span = spans::together(group.iter().map(|item| &item.span))
+                        .in_scope(|| spans::upload_group(group.len(), bytes));
                     let sending = Arc::clone(&self).send_group(lane, group, node, connection);
-                    self.tasks.spawn(sending);
+                    self.tasks.spawn(sending.instrument(span));
                 }
                 Err(error) => {
                     for item in group {
@@ -301,6 +312,7 @@ impl Uploads {
         let mut rounds = VecDeque::from([(group, ATTEMPTS)]);
         let mut hiccups = HICCUPS;
         let mut node = Some(node);
+        let mut ended = "ok";
         while let Some((items, attempts)) = rounds.pop_front() {
             let taken = match node.take() {
                 Some(node) => Ok(node),
@@ -343,6 +355,7 @@ impl Uploads {
                     true => corrupt("1Fichier did not store what was sent"),
                     false => not_shown(),
                 });
+                ended = error.kind().as_str();
                 for item in again {
                     let error = error.clone();
                     let error = if item.lost { error.unresolved() } else { error };
@@ -351,6 +364,7 @@ impl Uploads {
             }
         }
         drop(connection);
+        spans::ended(&Span::current(), ended);
     }
 
     async fn send_once(&self, lane: Lane, items: &[Item], node: &Node) -> Result<Outcome, Error> {
@@ -514,7 +528,8 @@ impl Uploads {
                 open: Box::new(move || receiver),
             },
         };
-        let task = tokio::spawn({
+        let span = spans::upload_group(1, size);
+        let sending = {
             let (client, node) = (Arc::clone(&self.client), node.clone());
             async move {
                 client
@@ -527,7 +542,8 @@ impl Uploads {
                     )
                     .await
             }
-        });
+        };
+        let task = tokio::spawn(sending.instrument(span.clone()));
         Ok(Some(Streaming {
             uploads: Arc::clone(self),
             lane,
@@ -536,6 +552,7 @@ impl Uploads {
             gate,
             task: AbortOnDropHandle::new(task),
             connection: Some(connection),
+            span,
         }))
     }
 }
@@ -550,6 +567,7 @@ pub struct Streaming {
     gate: oneshot::Sender<()>,
     task: AbortOnDropHandle<Result<Emission, Error>>,
     connection: Option<Connection>,
+    span: Span,
 }
 
 impl Streaming {
@@ -586,7 +604,15 @@ impl Streaming {
     ///
     /// # Errors
     /// When 1Fichier did not store exactly this content.
-    pub async fn commit(mut self, expected: Expected) -> Result<StoredFile, Error> {
+    pub async fn commit(self, expected: Expected) -> Result<StoredFile, Error> {
+        let span = self.span.clone();
+        let stored = self.finish(expected).instrument(span.clone()).await;
+        let ended = stored.as_ref().err().map_or("ok", |e| e.kind().as_str());
+        spans::ended(&span, ended);
+        stored
+    }
+
+    async fn finish(mut self, expected: Expected) -> Result<StoredFile, Error> {
         self.chunks = None;
         let _ = self.gate.send(());
         let sent = self.task.await.map_err(|_| stopped())?;

@@ -11,7 +11,7 @@ use crate::http::{self as face, Failure, Response};
 
 pub(super) async fn get(asked: &Asked) -> Result<Response, Failure> {
     match open(asked).await? {
-        Ok(entry) => face::file(asked.remote(), &asked.headers, &entry, true).await,
+        Ok(entry) => face::file(asked.remote(), &asked.headers, &entry).await,
         Err(response) => Ok(response),
     }
 }

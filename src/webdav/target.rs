@@ -105,14 +105,16 @@ pub(super) fn destination(headers: &HeaderMap, asked: &Uri) -> Result<(String, T
         .ok()
         .and_then(|value| value.parse().ok())
         .ok_or_else(|| bad("the Destination header is no address"))?;
-    if let Some(other) = uri.authority() {
+    if let Some(other) = uri.authority().map(|authority| authority.as_str()) {
         let scheme = uri.scheme_str().unwrap_or_default();
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let mine = asked.authority().map(|authority| authority.as_str());
         let mine = mine.or(host).unwrap_or_default();
-        if plain(other.as_str(), scheme) != plain(mine, scheme) {
+        if plain(other, scheme) != plain(mine, scheme) {
+            // Before it may stand a password.
+            let other = other.rsplit('@').next().unwrap_or_default();
             let text = format!(
-                "the Destination is on {other}, and this request was sent to {mine}; a proxy in between must pass the \
+                "the Destination is on {other:?}, and this request was sent to {mine:?}; a proxy in between must pass the \
                  Host header on"
             );
             return Err(Failure::new(StatusCode::BAD_GATEWAY, text));

@@ -9,6 +9,7 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::ResolveResult;
 
 use crate::http::Failure;
+use crate::quote;
 
 /// The namespace of WebDAV itself.
 pub(super) const DAV: &str = "DAV:";
@@ -169,6 +170,9 @@ pub(super) fn add_name(names: &mut Vec<Name>, name: &Name) -> Result<(), Failure
 
 fn bad(why: impl std::fmt::Display) -> Failure {
     let why = why.to_string();
+    // The parser's own words repeat names.
+    let why = why.to_string();
+    let why = quote::shortened(&why);
     let text = format!("the body is not the XML that WebDAV has here: {why}");
     Failure::new(StatusCode::BAD_REQUEST, text.replace(['\r', '\n'], " "))
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::emitted::no_line_may_hold;
+use crate::emitted::{EveryLineNamesItsCall, no_line_may_hold};
 use bytes::Bytes;
 use futures::stream;
 use pluton_fichier::clock::Clock;
@@ -45,6 +45,7 @@ pub struct World {
     /// Milliseconds of a step of the clock.
     step: Arc<AtomicU64>,
     _ticker: AbortOnDropHandle<()>,
+    _named: EveryLineNamesItsCall,
 }
 
 const STEP: u64 = 50;
@@ -114,6 +115,7 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
         _state: state,
         _ticker: AbortOnDropHandle::new(tokio::spawn(tick(Arc::clone(&step)))),
         step,
+        _named: EveryLineNamesItsCall,
     }
 }
 

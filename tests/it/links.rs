@@ -230,7 +230,7 @@ async fn a_folder_that_is_shared_already_shows_its_link() {
     world.fail("folder/share", 1, unchanged.clone());
     assert_eq!(ask(&world, revoked("d")).await.unwrap(), "");
     world.fail("folder/share", 1, unchanged);
-    assert_reason(ask(&world, of("d")).await, "UPSTREAM_PROTOCOL");
+    assert_reason(ask(&world, of("d")).await, "UPSTREAM_UNAVAILABLE");
 }
 
 #[tokio::test(start_paused = true)]

@@ -489,9 +489,9 @@ async fn the_website_is_obeyed_with_a_whole_form_each_time() {
 async fn answers_that_are_no_list_are_told_apart() {
     let world = public(&[("file", b"x")]).await;
     for (fault, expected, word) in [
-        (page(200, "Welcome"), "UPSTREAM_PROTOCOL", "browser"),
-        (FaultKind::EmptyBody, "UPSTREAM_PROTOCOL", "instead"),
-        (FaultKind::TruncatedJson, "UPSTREAM_PROTOCOL", "JSON"),
+        (page(200, "Welcome"), "UPSTREAM_UNAVAILABLE", "browser"),
+        (FaultKind::EmptyBody, "UPSTREAM_UNAVAILABLE", "instead"),
+        (FaultKind::TruncatedJson, "UPSTREAM_UNAVAILABLE", "JSON"),
         (FaultKind::Status(503), "UPSTREAM_UNAVAILABLE", "later"),
         (
             FaultKind::Redirect("/?c=DB".into()),
@@ -500,7 +500,7 @@ async fn answers_that_are_no_list_are_told_apart() {
         ),
         (
             FaultKind::Redirect("/login.pl".into()),
-            "UPSTREAM_PROTOCOL",
+            "UPSTREAM_UNAVAILABLE",
             "elsewhere",
         ),
         (

@@ -19,8 +19,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::error::{Error, Kind};
+use crate::spans;
 use crate::sync::{Mutex, MutexGuard};
 use state::{BAN_PAUSE, BURST, Pause, State, Waiter};
 
@@ -254,7 +256,12 @@ impl Budget {
             (receiver, Place { shared, key })
         };
         self.shared.changed.notify_one();
-        receiver.await.unwrap_or_else(|_| Err(stopping(endpoint)))
+        let span = spans::budget_wait(endpoint, scope.priority.as_str());
+        let granted = receiver.instrument(span.clone()).await;
+        let granted = granted.unwrap_or_else(|_| Err(stopping(endpoint)));
+        let outcome = granted.as_ref().err().map_or("ok", |e| e.kind().as_str());
+        spans::ended(&span, outcome);
+        granted
     }
 
     /// The server is gone: no call is made any more, whatever is still at work.

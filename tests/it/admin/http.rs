@@ -142,7 +142,7 @@ async fn requests_that_do_not_end_well_are_told_apart() {
     assert_eq!(left + refused, 1.0, "{metrics:?}");
 
     // Content that is not what was stored breaks off at its end.
-    let url = world.put("g", &content(3_000)).await.unwrap().id;
+    let url = world.put("g", &content(300_000)).await.unwrap().id;
     world.control.corrupt_file(&url);
     let response = request(&world, "GET", "/dav/fichier/g").send().await;
     let response = response.unwrap();

@@ -201,7 +201,14 @@ impl Case<'_> {
         let reason = info.reason.clone();
         let fits = match reason.as_str() {
             "UPSTREAM_LOCKED" | "UPSTREAM_UNAVAILABLE" => status.code() == Code::Unavailable,
-            "UPSTREAM_PROTOCOL" => true,
+            // An answer that makes no sense may make sense the next time.
+            "UPSTREAM_PROTOCOL" => matches!(
+                kind,
+                FaultKind::Ko { .. }
+                    | FaultKind::PartialBatch(_)
+                    | FaultKind::NodeRefusal(_)
+                    | FaultKind::Status(404)
+            ),
             "STORED_CONTENT_CORRUPT" => *kind == FaultKind::Corrupt,
             // How 1Fichier words this refusal is not known ([API §18]).
             "DIRECTORY_NOT_EMPTY" => {

@@ -177,3 +177,40 @@ async fn what_is_no_token_is_refused_without_a_word_of_it() {
     right.metadata_mut().insert("authorization", value);
     world.client.clone().stat(right).await.unwrap();
 }
+
+/// What a variable that is not set leaves of a prefix would reach everything.
+#[test]
+fn a_prefix_that_names_nothing_makes_no_token() {
+    let state = tempfile::tempdir().unwrap();
+    let create = |name: &str, more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pluton-fichier"));
+        command.args(["token", "create", name, "--state-dir"]);
+        command.arg(state.path()).args(more).output().unwrap()
+    };
+    for prefix in [
+        "", "/", "//", "///", ".", "./", "/.", "./.", "..", "/../", " ", ":", ":/", ":.", "./..",
+    ] {
+        for given in [
+            vec!["--prefix", prefix],
+            vec![&*format!("--prefix={prefix}")],
+        ] {
+            let output = create("none", &given);
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success(), "{prefix:?}");
+            assert!(output.stdout.is_empty(), "{prefix:?}");
+            assert!(told.contains("names no path"), "{prefix:?}: {told}");
+            assert!(told.contains("without --prefix"), "{prefix:?}: {told}");
+        }
+    }
+    for (name, more) in [
+        ("all", &[][..]),
+        ("remote", &["--prefix", "work:"]),
+        ("path", &["--prefix", "a/"]),
+        ("colon", &["--prefix", ":a:b"]),
+    ] {
+        assert!(create(name, more).status.success(), "{name}");
+    }
+    let listed = TokenFile::within(state.path()).list().unwrap();
+    let prefixes: Vec<_> = listed.into_iter().map(|token| token.prefix).collect();
+    assert_eq!(prefixes, ["", "work:", "a", ":a:b"]);
+}

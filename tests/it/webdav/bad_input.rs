@@ -27,6 +27,52 @@ async fn addresses_that_are_no_paths() {
     assert_eq!(status, 404);
 }
 
+/// Of whatever face, and of the admin listener.
+#[tokio::test(start_paused = true)]
+async fn a_request_names_one_host() {
+    let world = served().await;
+    put(&world, "f", b"content").await;
+    let admin = world.server.as_ref().unwrap().admin_address().unwrap();
+    let http = address(&world);
+    for (address, target, found) in [
+        (http.as_str(), "/dav/fichier/f", 200),
+        (&http, "/restic/fichier/r/config", 404),
+        (&http, "/nothing", 404),
+        (admin, "/healthz", 200),
+        (admin, "/nothing", 404),
+    ] {
+        let ask = async |version: &str, hosts: &[&str]| -> u16 {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            let hosts: String = hosts
+                .iter()
+                .map(|host| format!("Host: {host}\r\n"))
+                .collect();
+            let head = format!("GET {target} HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n");
+            socket.write_all(head.as_bytes()).await.unwrap();
+            let mut said = String::new();
+            socket.read_to_string(&mut said).await.unwrap();
+            said.split(' ').nth(1).unwrap().parse().unwrap()
+        };
+        assert_eq!(ask("1.1", &["localhost"]).await, found, "{target}");
+        assert_eq!(ask("1.0", &["localhost"]).await, found, "{target}");
+        assert_eq!(ask("1.0", &[]).await, found, "{target}");
+        for bad in [
+            &[][..],
+            &["localhost", "localhost"],
+            &["localhost", "example.org"],
+            &["a b"],
+            &["me@localhost"],
+        ] {
+            assert_eq!(ask("1.1", bad).await, 400, "{target} with {bad:?}");
+        }
+        assert_eq!(
+            ask("1.0", &["localhost", "localhost"]).await,
+            400,
+            "{target}"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn bodies_that_are_no_xml() {
     let world = served().await;

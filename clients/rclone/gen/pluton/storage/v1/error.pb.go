@@ -38,7 +38,8 @@ const (
 	ErrorReason_ERROR_REASON_INVALID_FIELD ErrorReason = 1
 	// INVALID_ARGUMENT: a path is not relative, '/'-separated and free of empty, '.' and '..' segments, or a name is too long.
 	ErrorReason_ERROR_REASON_INVALID_PATH ErrorReason = 2
-	// INVALID_ARGUMENT: the messages of a stream came in the wrong order, or a chunk left a gap or overlapped.
+	// INVALID_ARGUMENT: the bytes of the request are no message of the call, the messages of a stream came in the wrong
+	// order, or a chunk left a gap or overlapped.
 	ErrorReason_ERROR_REASON_PROTOCOL_VIOLATION ErrorReason = 3
 	// INVALID_ARGUMENT: the bytes received are not as many as was announced. Nothing was stored.
 	ErrorReason_ERROR_REASON_SIZE_MISMATCH ErrorReason = 4
@@ -97,7 +98,8 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_TRANSFERS ErrorReason = 30
 	// UNAVAILABLE: 1Fichier has locked the account or address for a while. RetryInfo says for how long.
 	ErrorReason_ERROR_REASON_UPSTREAM_LOCKED ErrorReason = 31
-	// UNAVAILABLE: 1Fichier cannot be reached, answers with a server error, or its answer would come after the deadline.
+	// UNAVAILABLE: 1Fichier cannot be reached, answers with a server error or with something that makes no sense, or its
+	// answer would come after the deadline.
 	ErrorReason_ERROR_REASON_UPSTREAM_UNAVAILABLE ErrorReason = 32
 	// UNAVAILABLE: this server is stopping.
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 33
@@ -105,7 +107,8 @@ const (
 	ErrorReason_ERROR_REASON_CAPABILITY_MISSING ErrorReason = 34
 	// DATA_LOSS: what 1Fichier holds is not what was stored.
 	ErrorReason_ERROR_REASON_STORED_CONTENT_CORRUPT ErrorReason = 35
-	// INTERNAL: 1Fichier answered something that this server does not understand.
+	// INTERNAL: 1Fichier refuses for a reason that this server does not know, or what it shows contradicts itself. A
+	// repeat is not known to help.
 	ErrorReason_ERROR_REASON_UPSTREAM_PROTOCOL ErrorReason = 36
 	// INTERNAL: a defect of this server.
 	ErrorReason_ERROR_REASON_INTERNAL_ERROR ErrorReason = 37

@@ -1107,7 +1107,7 @@ type GetTrailer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Bytes sent in all chunks.
 	SentBytes int64 `protobuf:"varint,1,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
-	// Checksums computed from a whole file as it was sent.
+	// Checksums computed from a whole file as it was sent, in ranges or not.
 	Checksums []*Checksum `protobuf:"bytes,2,rep,name=checksums,proto3" json:"checksums,omitempty"`
 	// The content was compared with the stored checksum, and is the same. False
 	// where 1Fichier tells no checksum, as of the files of a shared folder.

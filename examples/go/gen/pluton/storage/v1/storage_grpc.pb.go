@@ -82,7 +82,8 @@ type StorageBackendClient interface {
 	Hash(ctx context.Context, in *HashRequest, opts ...grpc.CallOption) (*HashResponse, error)
 	// Reads a file or ranges of it: a header, chunks, and a trailer. A stream
 	// that ends without its trailer is not complete. A whole file is compared
-	// with its stored checksum and ends DATA_LOSS when it differs.
+	// with its stored checksum and ends DATA_LOSS when it differs; ranges that
+	// follow each other from the first byte to the last are a whole file.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetResponse], error)
 	// Writes a file: a header, chunks in order without gaps, and a commit. A
 	// stream that ends without its commit stores nothing. The answer comes when
@@ -400,7 +401,8 @@ type StorageBackendServer interface {
 	Hash(context.Context, *HashRequest) (*HashResponse, error)
 	// Reads a file or ranges of it: a header, chunks, and a trailer. A stream
 	// that ends without its trailer is not complete. A whole file is compared
-	// with its stored checksum and ends DATA_LOSS when it differs.
+	// with its stored checksum and ends DATA_LOSS when it differs; ranges that
+	// follow each other from the first byte to the last are a whole file.
 	Get(*GetRequest, grpc.ServerStreamingServer[GetResponse]) error
 	// Writes a file: a header, chunks in order without gaps, and a commit. A
 	// stream that ends without its commit stores nothing. The answer comes when
