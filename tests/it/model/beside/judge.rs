@@ -26,8 +26,11 @@ pub(super) struct Case<'a> {
     pub(super) after: &'a Account,
     /// When it was asked for.
     pub(super) asked: Instant,
-    /// 1Fichier's limits may keep the server from looking.
-    pub(super) limited: bool,
+    /// 1Fichier may not tell now: its limits keep the server from looking, or
+    /// something shows late.
+    pub(super) untold: bool,
+    /// New links are known late: an older version may go later.
+    pub(super) late_links: bool,
 }
 
 pub(super) type Check = Result<(), String>;
@@ -53,7 +56,7 @@ impl Case<'_> {
         };
         checked.map_err(|what| Wrong {
             what,
-            may_come_right: got.is_ok() && self.is_landing_open(step),
+            may_come_right: got.is_ok() && (self.late_links || self.is_landing_open(step)),
         })
     }
 
@@ -144,7 +147,7 @@ impl Case<'_> {
                     }))
             }
             "INVALID_FIELD" => from == Some(to),
-            _ => self.limited && reason.starts_with("UPSTREAM_UNAVAILABLE"),
+            _ => self.untold && reason.starts_with("UPSTREAM_UNAVAILABLE"),
         };
         if !right {
             return fail(format!("it was refused: {reason}"));

@@ -28,7 +28,8 @@ async fn judged(
         before,
         after,
         asked: Instant::now(),
-        limited: false,
+        untold: false,
+        late_links: false,
     };
     case.judge(step, got)
 }

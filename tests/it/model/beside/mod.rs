@@ -37,6 +37,8 @@ use crate::harness::list;
 const STEPS: usize = 50;
 /// Until where files landed was asked for.
 const LANDED: Duration = Duration::from_secs(70);
+/// Until what could not be removed was tried again.
+const KNOWN: Duration = Duration::from_secs(210);
 /// Nothing that is remembered counts any more, and nothing is on its way.
 const LATER: Duration = Duration::from_secs(1_500);
 
@@ -253,6 +255,14 @@ impl Beside {
         Err(format!("the server has changed {was:?}\ninto {now:?}"))
     }
 
+    fn is_lagging(&self) -> bool {
+        !self.runner.world.control.behaviour().index_delay.is_zero()
+    }
+
+    fn late_links(&self) -> bool {
+        !self.runner.world.control.behaviour().url_delay.is_zero()
+    }
+
     async fn happen(&mut self, event: &Event) -> Result<(), String> {
         self.nothing_by_itself()?;
         match event {
@@ -275,8 +285,9 @@ impl Beside {
         let mut after = Account::now(&self.runner);
         let mut judged = self.judge(step, &got, &after, asked);
         if judged.as_ref().is_err_and(|wrong| wrong.may_come_right) {
-            let later = LANDED + self.runner.world.control.behaviour().index_delay;
-            tokio::time::sleep(later).await;
+            let later = if self.late_links() { KNOWN } else { LANDED };
+            let lag = self.runner.world.control.behaviour().index_delay;
+            tokio::time::sleep(later + lag).await;
             after = Account::now(&self.runner);
             judged = self.judge(step, &got, &after, asked);
         }
@@ -301,7 +312,8 @@ impl Beside {
             before: self.memory.last(),
             after,
             asked,
-            limited: self.limited,
+            untold: self.limited || self.late_links() || self.is_lagging(),
+            late_links: self.late_links(),
         };
         match (step, got) {
             (
@@ -346,7 +358,8 @@ impl Beside {
             before: self.memory.last(),
             after: &after,
             asked,
-            limited: self.limited,
+            untold: self.limited || self.late_links() || self.is_lagging(),
+            late_links: self.late_links(),
         };
         let judged = match &shown {
             Ok(shown) => {

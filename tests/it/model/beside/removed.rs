@@ -31,7 +31,7 @@ impl Case<'_> {
                 "FILE_NOT_FOUND" => self.files(path, Age::Read).may_miss,
                 "IS_A_DIRECTORY" => !self.folders(path, Age::Read).may.is_empty(),
                 "NOT_A_DIRECTORY" => self.may_be_blocked(parent(path)),
-                reason => self.limited && reason.starts_with("UPSTREAM_UNAVAILABLE"),
+                reason => self.untold && reason.starts_with("UPSTREAM_UNAVAILABLE"),
             };
             if !right {
                 return fail(format!("{path:?}: {reason:?}; {}", self.told(changes)));
