@@ -36,19 +36,33 @@ pub(super) async fn handle(
         .into_iter()
         .find(|(name, _)| name == "xid")
         .map_or_else(String::new, |(_, xid)| xid);
+    let outcome = told(shared, peer, &request, &xid, fault.as_ref());
+    if fault == Some(FaultKind::HangAfterEffect) {
+        std::future::pending::<()>().await;
+    }
+    outcome
+}
+
+fn told(
+    shared: &Shared,
+    peer: &Peer,
+    request: &Request<Incoming>,
+    xid: &str,
+    fault: Option<&FaultKind>,
+) -> Outcome {
     let json_form = header(request.headers(), "json");
     let export = header(request.headers(), "export").is_some();
     let mut state = shared.state();
     let state = &mut *state;
-    if fault == Some(FaultKind::WaitPage) {
+    if fault == Some(&FaultKind::WaitPage) {
         return Ok(page(200, WAIT));
     }
-    if fault == Some(FaultKind::EmptyLinks) {
+    if fault == Some(&FaultKind::EmptyLinks) {
         return Ok(links_answer(state, false, &[], false));
     }
     let result = match json_form {
-        Some(form) => poll(state, &xid, form.trim() == "2"),
-        None if export => csv(state, &xid),
+        Some(form) => poll(state, xid, form.trim() == "2"),
+        None if export => csv(state, xid),
         None => page(200, "Fichier envoyé"),
     };
     match fault {

@@ -31,6 +31,13 @@ impl Control {
         self.folder_node(&state, id)
     }
 
+    /// The folder that a folder is in; the root is in itself.
+    pub fn parent_of(&self, folder_id: u64) -> Option<u64> {
+        let state = self.shared.state();
+        let folder = state.store.folder(0, folder_id)?;
+        Some(folder.parent)
+    }
+
     /// Moves a file to another folder; returns its link, which may be a new one
     /// ([`Behaviour::url_stability`](super::Behaviour::url_stability)). `None` if there is no such
     /// file or folder.

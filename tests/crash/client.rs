@@ -1,80 +1,126 @@
 //! A client with paths of its own, one request after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fastrand::Rng;
 use futures::TryStreamExt;
 use pluton_fichier::proto::get_response::Payload;
 use pluton_fichier::proto::*;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use crate::expected::{Expected, Problem, Tree, Wrong};
-use crate::operation::{Client, Operation, whirlpool};
+use crate::bold::bold;
+use crate::expected::{Expected, Node, Past, Problem, Tree, Wrong};
+use crate::operation::{Answer, Client, Operation, whirlpool};
 
 /// What one client knows: this and nothing else is what it was told.
 pub(crate) struct Owner {
+    prefix: &'static str,
     number: usize,
     /// Begins anew, elsewhere, when something went wrong.
     generation: u32,
     pub(crate) random: Rng,
     pub(crate) expected: Expected,
+    /// All that its paths have held.
+    pub(crate) past: Past,
     /// Sent, and not answered.
-    pub(crate) pending: Option<Operation>,
+    pub(crate) pending: Option<Sent>,
     /// The last one that was acknowledged.
     last: Option<Operation>,
     pub(crate) acknowledged: BTreeMap<&'static str, u64>,
+    /// How often it went on without knowing.
+    pub(crate) bold: u64,
+    /// No fault is made at present: the server cannot blame 1Fichier.
+    pub(crate) is_calm: bool,
     pub(crate) problems: Vec<Problem>,
-    /// How the last repeat ended, for people.
-    pub(crate) repeated: String,
+    /// The last things that happened to its files, for people.
+    diary: VecDeque<(Instant, String)>,
+}
+
+/// So much of the diary is enough.
+const PAGES: usize = 40;
+
+/// A request on its way, and what is there once it was done.
+#[derive(Clone)]
+pub(crate) struct Sent {
+    pub(crate) operation: Operation,
+    done: Expected,
 }
 
 /// How a client's turn ended.
-enum Turn {
+pub(crate) enum Turn {
     Done,
     /// No answer, or one that leaves the outcome open.
     Unanswered,
 }
 
 impl Owner {
-    pub(crate) fn new(number: usize, seed: u64) -> Self {
+    pub(crate) fn new(prefix: &'static str, number: usize, seed: u64) -> Self {
+        let seed = prefix.bytes().fold(seed ^ number as u64, |seed, byte| {
+            seed.rotate_left(8) ^ u64::from(byte)
+        });
         Self {
+            prefix,
             number,
             generation: 0,
-            random: Rng::with_seed(seed ^ number as u64),
+            random: Rng::with_seed(seed),
             expected: Expected::certain(Tree::new()),
+            past: Past::default(),
             pending: None,
             last: None,
             acknowledged: BTreeMap::new(),
+            bold: 0,
+            is_calm: true,
             problems: Vec::new(),
-            repeated: String::new(),
+            diary: VecDeque::new(),
         }
     }
 
     /// The directory that is this client's alone.
     pub(crate) fn root(&self) -> String {
-        format!("client{}-{}", self.number, self.generation)
+        format!("{}{}-{}", self.prefix, self.number, self.generation)
     }
 
     /// Forgets all, and goes on elsewhere.
     pub(crate) fn begin_anew(&mut self) {
         self.generation += 1;
         self.expected = Expected::certain(Tree::new());
+        self.past = Past::default();
         self.pending = None;
         self.last = None;
     }
 
+    /// Notes what happened.
+    pub(crate) fn note(&mut self, what: impl Into<String>) {
+        if self.diary.len() == PAGES {
+            self.diary.pop_front();
+        }
+        self.diary.push_back((Instant::now(), what.into()));
+    }
+
+    /// What happened lately.
+    pub(crate) fn diary(&self) -> &VecDeque<(Instant, String)> {
+        &self.diary
+    }
+
     /// What it knows for certain now.
     pub(crate) fn settle(&mut self, tree: Tree) {
+        self.past.add(&tree);
         self.expected = Expected::certain(tree);
         self.pending = None;
     }
 
+    /// Whether it knows what it has: what is not settled is not built upon.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.pending.is_none() && self.expected.only().is_some()
+    }
+
     /// Asks for one thing after the other until the server is gone.
     pub(crate) async fn work(mut self, client: Client, killed: &AtomicBool) -> Self {
-        // What is not settled is not built upon.
-        while self.pending.is_none() && !killed.load(Ordering::Relaxed) {
+        while self.is_settled() && !killed.load(Ordering::Relaxed) {
             let turn = if self.random.u8(..5) == 0 {
                 self.read(&client, killed).await
             } else {
@@ -90,72 +136,132 @@ impl Owner {
         self
     }
 
-    /// Sends what had no answer once more, as clients do, with the same id.
-    pub(crate) async fn repeat(mut self, client: Client, killed: &AtomicBool) -> Self {
-        if let Some(operation) = self.pending.clone() {
-            let answered = operation.send(&client).await;
-            self.repeated = match &answered {
-                Ok(answer) => format!("{answer:?}"),
-                Err(status) => format!("{} {}", reason(status), status.message()),
-            };
+    /// Sends what had no answer once more, as clients do, with the same id; or
+    /// goes on as if it had never been sent, `bold`ly, after this time.
+    pub(crate) async fn come_back(
+        mut self,
+        client: Client,
+        killed: &AtomicBool,
+        bold: Option<Duration>,
+    ) -> Self {
+        let open = self.pending.clone();
+        if let (Some(wait), Some(sent)) = (bold, open) {
+            tokio::time::sleep(wait).await;
+            if self.go_on(&client, killed, &sent.operation).await {
+                return self;
+            }
+        }
+        self.repeat(&client, killed).await;
+        self
+    }
+
+    /// Whether there was something to do that builds on what is not known.
+    async fn go_on(&mut self, client: &Client, killed: &AtomicBool, open: &Operation) -> bool {
+        let root = self.root();
+        let Some(next) = bold(&mut self.random, open, &self.expected, &root) else {
+            return false;
+        };
+        self.bold += 1;
+        self.note("goes on without an answer");
+        self.perform(client, next, killed).await;
+        true
+    }
+
+    async fn repeat(&mut self, client: &Client, killed: &AtomicBool) {
+        if let Some(sent) = self.pending.clone() {
+            let answered = sent.operation.send(client).await;
+            self.note(format!("repeat: {}", outcome(&sent.operation, &answered)));
             match answered {
-                Ok(_) => {
-                    self.expected = Expected::certain(self.expected.trees[1].clone());
-                    self.count(&operation);
-                    self.pending = None;
-                    self.last = Some(operation);
-                }
+                Ok(_) => self.acknowledge(sent),
                 // What had been done is found done.
-                Err(status) if is_open(&status) || reason(&status).ends_with("_NOT_FOUND") => {}
+                Err(status) if self.is_open(&status) => {}
+                Err(status) if reason(&status).ends_with("_NOT_FOUND") => {}
                 // A directory that had been moved is in the way of a move.
                 Err(status) if reason(&status) == "ENTRY_EXISTS" => {}
-                Err(status) => self.refused(&operation, &status, killed),
+                Err(status) if self.may_refuse(&sent.operation, &status) => {}
+                Err(status) => self.refused(&sent.operation, &status, killed),
             }
         } else if let Some(operation) = self.last.clone().filter(Operation::is_replayable) {
-            match operation.send(&client).await {
+            match operation.send(client).await {
                 Ok(answer) if answer.replayed => {}
                 Ok(_) => self
                     .problems
                     .push(Wrong::Refused.at(format!("{operation:?} was not replayed"))),
-                Err(status) if is_open(&status) => {}
+                Err(status) if self.is_open(&status) => {}
                 Err(status) => self.refused(&operation, &status, killed),
             }
         }
-        self
     }
 
-    async fn perform(
+    pub(crate) async fn perform(
         &mut self,
         client: &Client,
         operation: Operation,
         killed: &AtomicBool,
     ) -> Turn {
-        let before = &self.expected.trees[0];
-        let after = operation.after(before);
-        self.expected = operation.in_flight(before);
-        self.pending = Some(operation.clone());
-        match operation.send(client).await {
+        let before = self.expected.clone();
+        let sent = Sent {
+            done: before.done(&operation),
+            operation,
+        };
+        self.expected = before.in_flight(&sent.operation);
+        for tree in &self.expected.trees {
+            self.past.add(tree);
+        }
+        // What was open before it is never asked for again.
+        self.pending = Some(sent.clone());
+        self.note(format!("asks for {:?}", sent.operation));
+        let answered = sent.operation.send(client).await;
+        self.note(outcome(&sent.operation, &answered));
+        match answered {
             Ok(answer) => {
-                let wanted = operation.whirlpool(&after);
-                if answer.whirlpool != wanted || answer.replayed {
+                let mut trees = sent.done.trees.iter();
+                let told = trees.any(|tree| sent.operation.whirlpool(tree) == answer.whirlpool);
+                if !told || answer.replayed {
+                    let operation = &sent.operation;
                     self.problems
                         .push(Wrong::Corrupt.at(format!("{operation:?}: {answer:?}")));
                 }
-                self.settle(after);
-                self.count(&operation);
-                self.last = Some(operation);
+                self.acknowledge(sent);
                 Turn::Done
             }
-            Err(status) if is_open(&status) => Turn::Unanswered,
+            Err(status) if self.is_open(&status) => Turn::Unanswered,
+            Err(status) if self.may_refuse(&sent.operation, &status) => {
+                // It did nothing.
+                self.expected = before;
+                self.pending = None;
+                Turn::Done
+            }
             Err(status) => {
-                self.refused(&operation, &status, killed);
+                self.refused(&sent.operation, &status, killed);
                 Turn::Unanswered
             }
         }
     }
 
-    fn count(&mut self, operation: &Operation) {
-        *self.acknowledged.entry(operation.name()).or_default() += 1;
+    fn acknowledge(&mut self, sent: Sent) {
+        *self.acknowledged.entry(sent.operation.name()).or_default() += 1;
+        self.expected = sent.done;
+        self.pending = None;
+        self.last = Some(sent.operation);
+    }
+
+    /// Whether a refusal is right, by what may be there.
+    fn may_refuse(&self, operation: &Operation, status: &Status) -> bool {
+        let reason = reason(status);
+        let mut trees = self.expected.trees.iter();
+        trees.any(|tree| operation.may_be_refused(tree, &reason))
+    }
+
+    /// Whether the outcome is not told: no answer of the server, or one that
+    /// says to try again. That 1Fichier is not understood is said only if there
+    /// is a cause.
+    fn is_open(&self, status: &Status) -> bool {
+        match reason(status).as_str() {
+            "" | "SHUTTING_DOWN" => true,
+            "UPSTREAM_PROTOCOL" => !self.is_calm,
+            reason => reason.starts_with("UPSTREAM_"),
+        }
     }
 
     fn refused(&mut self, operation: &Operation, status: &Status, killed: &AtomicBool) {
@@ -175,8 +281,8 @@ impl Owner {
         let files: Vec<_> = tree
             .iter()
             .filter_map(|(path, node)| match node {
-                crate::expected::Node::File { whirlpool, .. } => Some((path, whirlpool)),
-                crate::expected::Node::Directory => None,
+                Node::File { whirlpool, .. } => Some((path, whirlpool)),
+                Node::Directory => None,
             })
             .collect();
         if files.is_empty() {
@@ -190,7 +296,7 @@ impl Owner {
                 self.problems.push(Wrong::Corrupt.at(what));
                 Turn::Done
             }
-            Err(status) if is_open(&status) => Turn::Unanswered,
+            Err(status) if self.is_open(&status) => Turn::Unanswered,
             Err(_) if killed.load(Ordering::Relaxed) => Turn::Unanswered,
             Err(status) => {
                 let what = format!("read {path:?}: {:?} {}", reason(&status), status.message());
@@ -198,6 +304,20 @@ impl Owner {
                 Turn::Unanswered
             }
         }
+    }
+}
+
+/// How a request ended, for people.
+fn outcome(operation: &Operation, answered: &Result<Answer, Status>) -> String {
+    match answered {
+        Ok(answer) if answer.replayed => format!("{} done, replayed", operation.name()),
+        Ok(_) => format!("{} done", operation.name()),
+        Err(status) => format!(
+            "{} {:?} {}",
+            operation.name(),
+            reason(status),
+            status.message()
+        ),
     }
 }
 
@@ -226,11 +346,4 @@ pub(crate) fn reason(status: &Status) -> String {
         .error_info()
         .map(|info| info.reason.clone())
         .unwrap_or_default()
-}
-
-/// Whether the outcome is not told: no answer of the server, or one that says
-/// to try again.
-fn is_open(status: &Status) -> bool {
-    let reason = reason(status);
-    reason.is_empty() || reason.starts_with("UPSTREAM_") || reason == "SHUTTING_DOWN"
 }

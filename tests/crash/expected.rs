@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::operation::Operation;
+
 /// A file as it is told apart: by size and Whirlpool. Or a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Node {
@@ -33,8 +35,12 @@ pub(crate) enum Wrong {
     Duplicated,
     /// A path has a content that was never acknowledged or sent whole.
     Corrupt,
-    /// Something is there that was removed, or that nobody wrote.
+    /// Something that was removed, moved away or replaced is there again.
+    Resurrected,
+    /// Something is there that nobody wrote there.
     Stray,
+    /// What another program owns was changed.
+    Foreign,
     /// The server tells something else than the account holds.
     Untrue,
     /// The server refused what it must not refuse.
@@ -62,6 +68,25 @@ impl Wrong {
     }
 }
 
+/// What paths have held at any time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Past(BTreeMap<String, BTreeSet<Node>>);
+
+impl Past {
+    pub(crate) fn add(&mut self, tree: &Tree) {
+        for (path, node) in tree {
+            let nodes = self.0.entry(path.clone()).or_default();
+            if !nodes.contains(node) {
+                nodes.insert(node.clone());
+            }
+        }
+    }
+
+    fn had(&self, path: &str, node: &Node) -> bool {
+        self.0.get(path).is_some_and(|nodes| nodes.contains(node))
+    }
+}
+
 impl Expected {
     pub(crate) fn certain(tree: Tree) -> Self {
         Self {
@@ -70,8 +95,67 @@ impl Expected {
         }
     }
 
+    /// The tree, if there can be no other one.
+    pub(crate) fn only(&self) -> Option<&Tree> {
+        match self.trees.as_slice() {
+            [tree] if self.optional.is_empty() => Some(tree),
+            _ => None,
+        }
+    }
+
+    /// Whether a path holds the same in each of the trees.
+    pub(crate) fn is_certain(&self, path: &str) -> bool {
+        let first = self.trees.first().and_then(|tree| tree.get(path));
+        !self.optional.contains(path) && self.trees.iter().all(|tree| tree.get(path) == first)
+    }
+
+    /// When an operation was done. What was in flight before it counts as done
+    /// before it, or as never done.
+    pub(crate) fn done(&self, operation: &Operation) -> Self {
+        let mut done = Self {
+            trees: Vec::new(),
+            optional: self.optional.clone(),
+        };
+        let possible = self.trees.iter().filter(|tree| operation.applies(tree));
+        for tree in possible.map(|tree| operation.after(tree)) {
+            done.add(tree);
+        }
+        if done.trees.is_empty() {
+            return self.clone();
+        }
+        for path in operation.assured() {
+            done.optional.remove(&path);
+        }
+        // What no tree has needs no exception.
+        let trees = &done.trees;
+        done.optional
+            .retain(|path| trees.iter().any(|tree| tree.contains_key(path)));
+        done
+    }
+
+    /// While an operation is on its way.
+    pub(crate) fn in_flight(&self, operation: &Operation) -> Self {
+        let mut all = self.clone();
+        for tree in &self.trees {
+            let (after, optional) = operation.apply(tree);
+            all.add(after);
+            all.optional.extend(optional);
+        }
+        all
+    }
+
+    fn add(&mut self, tree: Tree) {
+        if !self.trees.contains(&tree) {
+            self.trees.push(tree);
+        }
+    }
+
     /// Which of the trees is held.
-    pub(crate) fn compare(&self, held: Vec<(String, Node)>) -> Result<Tree, Vec<Problem>> {
+    pub(crate) fn compare(
+        &self,
+        held: Vec<(String, Node)>,
+        past: &Past,
+    ) -> Result<Tree, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut tree = Tree::new();
         for (path, node) in held {
@@ -96,6 +180,9 @@ impl Expected {
             }
             problems.push(match got {
                 None => Wrong::Lost.at(format!("{path:?} is not there")),
+                Some(node) if past.had(path, node) => {
+                    Wrong::Resurrected.at(format!("{path:?} is {node:?} instead of {allowed:?}"))
+                }
                 Some(_) if allowed.iter().all(Option::is_none) => {
                     Wrong::Stray.at(format!("{path:?} is there"))
                 }
@@ -169,7 +256,9 @@ mod tests {
         for (path, size) in held {
             all.extend(tree(&[(path, *size)]));
         }
-        match expected.compare(all) {
+        let mut past = Past::default();
+        past.add(&tree(&[("old", 1), ("d/f", 9)]));
+        match expected.compare(all, &past) {
             Ok(_) => Vec::new(),
             Err(problems) => problems.iter().map(|problem| problem.wrong).collect(),
         }
@@ -185,6 +274,8 @@ mod tests {
             (&[("d", 0), ("d/f", 2)], vec![Corrupt]),
             (&[("d", 0), ("d/f", 1), ("d/f", 1)], vec![Duplicated]),
             (&[("d", 0), ("d/f", 1), ("g", 1)], vec![Stray]),
+            (&[("d", 0), ("d/f", 1), ("old", 1)], vec![Resurrected]),
+            (&[("d", 0), ("d/f", 9)], vec![Resurrected]),
         ] {
             assert_eq!(wrong(&certain, held), expected, "{held:?}");
         }

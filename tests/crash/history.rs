@@ -14,6 +14,8 @@ pub(crate) fn of(path: &str, control: &Control, kills: &[Instant], log: &Path) -
     let name = path.rsplit('/').next().unwrap_or(path);
     let nodes = control.tree().into_iter().filter(|node| node.path == path);
     let nodes: Vec<_> = nodes.collect();
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let parent = control.folder_at(parent).map(|folder| folder.id);
     let now = Instant::now();
     let mut lines: Vec<(Instant, String)> = Vec::new();
     for request in control.last_requests() {
@@ -22,7 +24,9 @@ pub(crate) fn of(path: &str, control: &Control, kills: &[Instant], log: &Path) -
                 || request.body.contains(&format!("\"{name}\""))
                     && request.body.contains(&node.id.to_string())
         });
-        if of_it {
+        let of_parent = request.endpoint.ends_with("/ls")
+            && parent.is_some_and(|id| request.body.contains(&format!("\"folder_id\":{id}")));
+        if of_it || of_parent {
             lines.push((
                 request.at,
                 format!("{} {:.300}", request.endpoint, request.body),

@@ -5,22 +5,28 @@ use std::collections::BTreeSet;
 use pluton_fichier::proto::*;
 
 use crate::client::{get, reason};
-use crate::expected::{Expected, Node, Problem, Tree, Wrong};
+use crate::expected::{Expected, Node, Past, Problem, Tree, Wrong};
 use crate::operation::{Client, whirlpool};
 
 /// Whether it tells what is there: as it remembers it, and as it lists it anew.
+/// What it remembers may be old where a second program was at work.
 pub(crate) async fn look_through(
     client: &Client,
     root: String,
     tree: &Tree,
+    is_old: bool,
 ) -> Result<(), Problem> {
     let expected = Expected::certain(tree.clone());
-    for (how, age) in [
+    let mut ways = [
         ("remembered", None),
         ("listed", Some(prost_types::Duration::default())),
-    ] {
+    ];
+    if is_old {
+        ways.reverse();
+    }
+    for (how, age) in ways {
         let listed = list(client, &root, age).await?;
-        let listed = expected.compare(listed);
+        let listed = expected.compare(listed, &Past::default());
         listed.map_err(|mut problems| {
             let first = problems.remove(0);
             Wrong::Untrue.at(format!("as {how}: {first}"))

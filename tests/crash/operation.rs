@@ -13,7 +13,8 @@ use pluton_fichier::proto::*;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::expected::{Expected, Node, Tree};
+use crate::effect::is_within;
+use crate::expected::{Node, Tree};
 
 pub(crate) type Client = StorageBackendClient<Channel>;
 
@@ -28,7 +29,7 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    fn random(random: &mut Rng) -> Self {
+    pub(crate) fn random(random: &mut Rng) -> Self {
         let size = match random.u8(..10) {
             0..6 => random.usize(1..5_000),
             6..8 => random.usize(5_000..60_000),
@@ -46,7 +47,7 @@ impl Content {
         bytes.into()
     }
 
-    fn node(self) -> Node {
+    pub(crate) fn node(self) -> Node {
         Node::File {
             size: self.size as u64,
             whirlpool: whirlpool(&self.bytes()),
@@ -107,25 +108,6 @@ pub(crate) struct Answer {
     pub(crate) replayed: bool,
     /// Whirlpool of the entry that it tells of.
     pub(crate) whirlpool: Option<String>,
-}
-
-fn parent(path: &str) -> Option<&str> {
-    path.rsplit_once('/').map(|(parent, _)| parent)
-}
-
-/// Adds a node with the directories above it.
-fn place(tree: &mut Tree, path: &str, node: Node) {
-    let mut above = path;
-    while let Some(directory) = parent(above) {
-        tree.entry(directory.to_owned()).or_insert(Node::Directory);
-        above = directory;
-    }
-    tree.insert(path.to_owned(), node);
-}
-
-fn is_within(path: &str, directory: &str) -> bool {
-    let rest = path.strip_prefix(directory);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl Operation {
@@ -234,87 +216,6 @@ impl Operation {
         }
     }
 
-    /// The tree afterwards, and what of it may already or still be there if it
-    /// was cut off.
-    fn apply(&self, before: &Tree) -> (Tree, BTreeSet<String>) {
-        let mut tree = before.clone();
-        let mut removed = BTreeSet::new();
-        match self {
-            Self::Put { path, content, .. } => place(&mut tree, path, content.node()),
-            Self::Move { from, to, .. } => {
-                if let Some(node) = tree.remove(from) {
-                    place(&mut tree, to, node);
-                }
-            }
-            Self::Copy { from, to, .. } => {
-                if let Some(node) = tree.get(from).cloned() {
-                    place(&mut tree, to, node);
-                }
-            }
-            Self::MoveDir { from, to, .. } => {
-                let moved: Vec<String> = tree
-                    .keys()
-                    .filter(|path| is_within(path, from))
-                    .cloned()
-                    .collect();
-                for path in moved {
-                    if let Some(node) = tree.remove(&path) {
-                        place(&mut tree, &format!("{to}{}", &path[from.len()..]), node);
-                    }
-                }
-            }
-            Self::Mkdir { path } => place(&mut tree, path, Node::Directory),
-            Self::Delete { paths } => removed.extend(paths.iter().cloned()),
-            Self::Rmdir { path } => removed.extend([path.clone()]),
-            Self::Purge { path } => {
-                removed.extend(tree.keys().filter(|other| is_within(other, path)).cloned())
-            }
-        }
-        for path in &removed {
-            tree.remove(path);
-        }
-        // Parents are made first, and stay if what was to come does not.
-        let mut optional = removed;
-        if !matches!(self, Self::MoveDir { .. }) {
-            let made = tree
-                .iter()
-                .filter(|(path, node)| **node == Node::Directory && !before.contains_key(*path));
-            optional.extend(made.map(|(path, _)| path.clone()));
-        } else if let Self::MoveDir { to, .. } = self {
-            let made = tree
-                .keys()
-                .filter(|path| !before.contains_key(*path) && !is_within(path, to));
-            optional.extend(made.cloned());
-        }
-        (tree, optional)
-    }
-
-    pub(crate) fn after(&self, before: &Tree) -> Tree {
-        self.apply(before).0
-    }
-
-    /// What may be held while it is on its way.
-    pub(crate) fn in_flight(&self, before: &Tree) -> Expected {
-        let (after, optional) = self.apply(before);
-        Expected {
-            trees: vec![before.clone(), after],
-            optional,
-        }
-    }
-
-    /// Whirlpool of what the answer must tell of.
-    pub(crate) fn whirlpool(&self, after: &Tree) -> Option<String> {
-        let path = match self {
-            Self::Put { path, .. } => path,
-            Self::Move { to, .. } | Self::Copy { to, .. } => to,
-            _ => return None,
-        };
-        match after.get(path) {
-            Some(Node::File { whirlpool, .. }) => Some(whirlpool.clone()),
-            _ => None,
-        }
-    }
-
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Put {
@@ -331,6 +232,14 @@ impl Operation {
             Self::Rmdir { .. } => "rmdir",
             Self::Purge { .. } => "purge",
         }
+    }
+
+    /// Whether it moves nothing, and removes nothing but what it replaces.
+    pub(crate) fn only_adds(&self) -> bool {
+        matches!(
+            self,
+            Self::Put { .. } | Self::Copy { .. } | Self::Mkdir { .. }
+        )
     }
 
     /// Whether a repeat after its success is answered from memory.

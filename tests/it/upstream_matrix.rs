@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use pluton_fichier::emulator::{
-    Batch, Behaviour, EmptyArrays, ForbiddenChars, InfoContentType, LinkOrder, MkdirExisting,
-    MvRename, NodeKind, RmMissing, TokenRefusal, UnknownFolder, UnknownParent,
+    Batch, Behaviour, EmptyArrays, ForbiddenChars, InfoContentType, InfoPath, LinkOrder,
+    MkdirExisting, MvRename, NodeKind, RmMissing, TokenRefusal, UnknownFolder, UnknownParent,
 };
 use pluton_fichier::proto::{Entry, MoveDirRequest, PurgeRequest, PurgeResponse, PutHeader};
 
@@ -34,11 +34,12 @@ pub(crate) fn switches() -> Vec<Switch> {
     switch!(unknown_folder: UnknownFolder::Ko, UnknownFolder::EmptyList);
     switch!(unknown_parent: UnknownParent::Root);
     switch!(batch: Batch::AllOrNothing);
-    switch!(rm_missing: RmMissing::Ko, RmMissing::NotFound);
+    switch!(rm_missing: RmMissing::Ko, RmMissing::NotFound, RmMissing::KoNothingRemoved, RmMissing::KoOtherText);
     switch!(empty_arrays: EmptyArrays::Absent, EmptyArrays::Null, EmptyArrays::Empty);
     switch!(all_ko_200: true);
     switch!(info_content_type: InfoContentType::Hyphen);
     switch!(info_status: true);
+    switch!(info_path: InfoPath::Slash, InfoPath::WithName, InfoPath::Absent);
     switch!(stringify_numbers: true);
     switch!(wait_pages: 1, 4, 12);
     switch!(wait_pages_by_extension: BTreeMap::from([("bin".to_owned(), 3)]));

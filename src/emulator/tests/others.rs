@@ -64,6 +64,8 @@ async fn folders_are_moved_and_renamed() {
     assert_eq!(control.folder_at("b").unwrap().id, a);
     assert_eq!(control.folder_at("b/new").unwrap().path, "b/new");
     assert_eq!(control.folder_at("").unwrap().id, 0);
+    let parents = [inner, b, 0, 7].map(|id| control.parent_of(id));
+    assert_eq!(parents, [Some(a), Some(0), Some(0), None]);
     assert_eq!(control.folder_at("b/none"), None);
 }
 

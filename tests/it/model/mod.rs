@@ -4,16 +4,25 @@
 //!
 //! `MODEL_SEQUENCES` sets how many lives are led (100 by default, 2,000 in the
 //! nightly run), `MODEL_SEED` where they begin. A failure is cut down to the
-//! steps that it needs and printed with its seed.
+//! steps that it needs and printed with its seed; with `MODEL_ALL=1` every life
+//! is led, and those that fail are only named.
 
+mod act;
+mod beside;
+mod compare;
 mod crowd;
+mod lost;
 mod run;
 mod step;
 mod tree;
 
+use std::ops::Range;
+use std::time::Duration;
+
 use fastrand::Rng;
 use pluton_fichier::emulator::{
-    Behaviour, DatesOnMove, MvRename, MvSameFolder, Options, RenameSameName, UrlStability,
+    Behaviour, DatesOnMove, ListingLag, MvRename, MvSameFolder, Options, RenameSameName,
+    UrlStability,
 };
 
 use crate::upstream_matrix::switches;
@@ -91,17 +100,60 @@ fn life(seed: u64) -> (Life, String) {
     (Life { options, steps }, text)
 }
 
+/// A life that can be led again with less in it.
+trait Lead: Clone {
+    fn len(&self) -> usize;
+    fn cut(&mut self, part: Range<usize>);
+    fn told(&self) -> String;
+    /// How much of it there was, or what went wrong.
+    async fn lead(&self) -> Result<usize, String>;
+}
+
+impl Lead for Life {
+    fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    fn cut(&mut self, part: Range<usize>) {
+        self.steps.drain(part);
+    }
+
+    fn told(&self) -> String {
+        format!("{:#?}", self.steps)
+    }
+
+    async fn lead(&self) -> Result<usize, String> {
+        run(self).await
+    }
+}
+
+impl Lead for beside::Life {
+    fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    fn cut(&mut self, part: Range<usize>) {
+        self.events.drain(part);
+    }
+
+    fn told(&self) -> String {
+        format!("{:#?}", self.events)
+    }
+
+    async fn lead(&self) -> Result<usize, String> {
+        beside::run(self).await
+    }
+}
+
 /// The shortest life found that still fails.
-async fn shorten(mut failing: Life, mut error: String) -> (Life, String) {
-    let mut size = failing.steps.len() / 2;
+async fn shorten<L: Lead>(mut failing: L, mut error: String) -> (L, String) {
+    let mut size = failing.len() / 2;
     while size > 0 {
         let mut at = 0;
-        while at < failing.steps.len() {
+        while at < failing.len() {
             let mut shorter = failing.clone();
-            shorter
-                .steps
-                .drain(at..(at + size).min(failing.steps.len()));
-            match run(&shorter).await {
+            shorter.cut(at..(at + size).min(failing.len()));
+            match shorter.lead().await {
                 Err(other) => {
                     failing = shorter;
                     error = other;
@@ -114,34 +166,90 @@ async fn shorten(mut failing: Life, mut error: String) -> (Life, String) {
     (failing, error)
 }
 
-async fn lives(part: u64) {
+/// A life in which listings or new links may lag, and answers are lost.
+fn late_life(seed: u64) -> (Life, String) {
+    let mut random = Rng::with_seed(seed ^ 0x6c61_7465);
+    let (mut options, text) = upstream(&mut random);
+    let behaviour = &mut options.behaviour;
+    behaviour.listing_lag = ListingLag::Everything;
+    behaviour.index_delay = Duration::from_secs([0, 3, 10, 20][random.usize(..4)]);
+    behaviour.url_delay = Duration::from_secs([0, 0, 2][random.usize(..3)]);
+    let text = format!(
+        "{text}, listings lag {:?}, links {:?}",
+        behaviour.index_delay, behaviour.url_delay
+    );
+    let mut steps = Vec::new();
+    for _ in 0..STEPS {
+        let step = Step::random(&mut random);
+        steps.push(match random.u8(..6) {
+            0 if !step.changing_calls().is_empty() => step.lost(&mut random),
+            _ => step,
+        });
+    }
+    (Life { options, steps }, text)
+}
+
+async fn lives<L: Lead>(part: u64, life: fn(u64) -> (L, String)) {
     let count = number_of("MODEL_SEQUENCES", 100);
     let first = number_of("MODEL_SEED", 0);
-    let (mut steps, mut led) = (0, 0);
+    let all = number_of("MODEL_ALL", 0) > 0;
+    let (mut steps, mut led, mut failed) = (0, 0, 0);
     for seed in (first..first + count).filter(|seed| seed % 2 == part) {
         let (life, text) = life(seed);
-        match run(&life).await {
+        match life.lead().await {
             Ok(done) => steps += done,
+            Err(error) if all => {
+                println!("seed {seed} ({text}): {error:.1000}\n");
+                failed += 1;
+            }
             Err(error) => {
                 let (life, error) = shorten(life, error).await;
-                panic!(
-                    "seed {seed}: {error}\nupstream: {text}\nsteps: {:#?}",
-                    life.steps
-                );
+                let steps = life.told();
+                panic!("seed {seed}: {error}\nupstream: {text}\nsteps: {steps}");
             }
         }
         led += 1;
     }
-    println!("{led} lives of {steps} steps agree with the model");
+    println!("{led} lives of {steps} steps, {failed} do not agree with the model");
+    assert_eq!(failed, 0);
     assert!(count < 20 || steps > led * 15);
 }
 
 #[tokio::test(start_paused = true)]
 async fn random_lives_agree_with_the_model_one() {
-    lives(0).await;
+    lives(0, life).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn random_lives_agree_with_the_model_two() {
-    lives(1).await;
+    lives(1, life).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "the server does not cope with all of it yet"]
+async fn late_lives_agree_with_the_model_one() {
+    lives(0, late_life).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "the server does not cope with all of it yet"]
+async fn late_lives_agree_with_the_model_two() {
+    lives(1, late_life).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lives_alone_are_right_by_the_rules_for_two_programs() {
+    lives(0, beside::life_alone).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "the server does not cope with all of it yet"]
+async fn lives_beside_another_program_are_right_one() {
+    lives(0, beside::life).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "the server does not cope with all of it yet"]
+async fn lives_beside_another_program_are_right_two() {
+    lives(1, beside::life).await;
 }

@@ -101,6 +101,13 @@ pub(super) enum Step {
     Trouble {
         endpoint: &'static str,
     },
+    /// What changes something has no answer, and nothing more can be found out
+    /// until the request has failed. It took effect or not.
+    Lost {
+        step: Box<Step>,
+        effect: bool,
+        restart: bool,
+    },
 }
 
 /// Names that meet often, some of which are stored in another form.
@@ -131,6 +138,38 @@ fn mode(random: &mut Rng) -> Write {
 }
 
 impl Step {
+    /// The same request, without an answer.
+    pub(super) fn lost(self, random: &mut Rng) -> Self {
+        Self::Lost {
+            step: Box::new(self),
+            effect: random.u8(..4) > 0,
+            restart: random.bool(),
+        }
+    }
+
+    /// The call by which it changes the account, if that is one alone; moves of
+    /// files have either of two.
+    pub(super) fn changing_calls(&self) -> &'static [&'static str] {
+        match self {
+            Self::Put {
+                mode: Write::Replace,
+                twice: false,
+                ..
+            } => &["upload.cgi"],
+            Self::Copy {
+                mode: Write::Replace,
+                ..
+            } => &["file/cp"],
+            Self::Move {
+                mode: Write::Replace,
+                ..
+            } => &["file/mv", "file/rename"],
+            Self::Delete { paths, .. } if paths.len() == 1 => &["file/rm"],
+            Self::MoveDir { .. } => &["folder/mv"],
+            _ => &[],
+        }
+    }
+
     pub(super) fn random(random: &mut Rng) -> Self {
         match random.u8(..100) {
             0..20 => Self::Put {

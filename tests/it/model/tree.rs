@@ -12,7 +12,7 @@ pub(super) type Outcome = Result<String, String>;
 
 /// A path has several files when KEEP_BOTH made them; the first is the one
 /// that the server means by the path.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tree {
     pub(super) directories: BTreeSet<String>,
     pub(super) files: BTreeMap<String, Vec<Content>>,
@@ -53,7 +53,7 @@ impl Tree {
         self.directories.iter().filter(inside).count() + self.files.keys().filter(inside).count()
     }
 
-    fn make_directories(&mut self, path: &str) {
+    pub(super) fn make_directories(&mut self, path: &str) {
         let mut here = path;
         while !here.is_empty() {
             self.directories.insert(here.to_owned());
@@ -299,6 +299,7 @@ impl Tree {
             Step::Restart | Step::Crash | Step::Wait { .. } | Step::Trouble { .. } => {
                 Ok(String::new())
             }
+            Step::Lost { step, .. } => self.apply(step),
         }
     }
 

@@ -1,0 +1,174 @@
+//! The rules for what stores and moves.
+
+use super::account::Changes;
+use super::judge::{Case, Check, fail, upwards};
+use super::memory::Age;
+use crate::model::step::Write;
+use crate::model::tree::parent;
+
+impl Case<'_> {
+    pub(super) fn made_towards(&self, path: &str, changes: &Changes) -> Check {
+        for id in &changes.new_folders {
+            if !upwards(path).any(|path| self.is_folder_at(*id, path)) {
+                let made = self.after.path(*id);
+                return fail(format!("it made the directory {made:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a folder is where a path leads: now, or by what the server may
+    /// have seen within the last 30 seconds. What others did to directories that
+    /// lately may as well have been done after the request.
+    pub(super) fn is_folder_at(&self, id: u64, path: &str) -> bool {
+        if self.folders(path, Age::Seen).may.contains(&id)
+            || self.after.path(id).as_deref() == Some(path)
+        {
+            return true;
+        }
+        // It was made in one that is.
+        let name = path.rsplit('/').next();
+        !self.before.folders.contains_key(&id)
+            && self.after.folders.get(&id).is_some_and(|folder| {
+                Some(folder.name.as_str()) == name && self.is_folder_at(folder.parent, parent(path))
+            })
+    }
+
+    /// The same for a file.
+    pub(super) fn is_file_at(&self, url: &str, path: &str) -> bool {
+        let file = &self.after.files[url];
+        path.rsplit('/').next() == Some(file.name.as_str())
+            && self.is_folder_at(file.folder, parent(path))
+    }
+
+    /// What has another file than the one it tells of: nothing may be touched
+    /// but what is replaced.
+    pub(super) fn replaced(
+        &self,
+        path: &str,
+        mode: Write,
+        except: Option<&str>,
+        changes: &Changes,
+    ) -> Check {
+        let known = self.files(path, Age::Seen);
+        if mode == Write::CreateOnly && !self.files(path, Age::Read).always.is_empty() {
+            return fail("something was there");
+        }
+        let folders = self.folders(path, Age::Read);
+        if !folders.always.is_empty() && self.files(path, Age::Read).may.is_empty() {
+            return fail("a directory was there");
+        }
+        for url in &changes.gone_files {
+            if mode != Write::Replace || !known.may.contains(url) {
+                return fail(format!(
+                    "it removed what was not there: {}",
+                    self.told(changes)
+                ));
+            }
+        }
+        // Where nothing was known to be it does not look.
+        if mode == Write::Replace && !self.files(path, Age::Read).may_miss {
+            for url in known
+                .always
+                .iter()
+                .filter(|url| Some(url.as_str()) != except)
+            {
+                if self.after.files.contains_key(url) {
+                    return fail(format!("{url} was to be replaced"));
+                }
+            }
+        }
+        if !changes.gone_folders.is_empty() || !changes.moved_folders.is_empty() {
+            return fail(format!("it touched directories: {}", self.told(changes)));
+        }
+        self.made_towards(parent(path), changes)
+    }
+
+    pub(super) fn stored(
+        &self,
+        path: &str,
+        content: &str,
+        mode: Write,
+        changes: &Changes,
+    ) -> Check {
+        let [url] = changes.new_files.as_slice() else {
+            return fail(format!("there is not one new file: {}", self.told(changes)));
+        };
+        if !self.is_file_at(url, path) || self.after.files[url].content != content {
+            return fail(format!("it is elsewhere: {}", self.told(changes)));
+        }
+        if !changes.moved_files.is_empty() {
+            return fail(format!("it moved files: {}", self.told(changes)));
+        }
+        self.replaced(path, mode, None, changes)
+    }
+
+    pub(super) fn moved(
+        &self,
+        from: &str,
+        to: &str,
+        content: &str,
+        mode: Write,
+        changes: &Changes,
+    ) -> Check {
+        let known = self.files(from, Age::Seen).may;
+        // Others may have done the same.
+        if changes.moved_files.is_empty()
+            && known
+                .iter()
+                .any(|url| self.after.path_of_file(url).as_deref() == Some(to))
+        {
+            return self.replaced(to, Write::KeepBoth, None, changes);
+        }
+        let [url] = changes.moved_files.as_slice() else {
+            return fail(format!("it did not move one file: {}", self.told(changes)));
+        };
+        if !known.contains(url) {
+            return fail(format!(
+                "it moved what was not there: {}",
+                self.told(changes)
+            ));
+        }
+        if !self.is_file_at(url, to) || self.after.files[url].content != content {
+            return fail(format!("it is elsewhere: {}", self.told(changes)));
+        }
+        if !changes.new_files.is_empty() {
+            return fail(format!("there are new files: {}", self.told(changes)));
+        }
+        self.replaced(to, mode, Some(url), changes)
+    }
+
+    pub(super) fn moved_directory(&self, from: &str, to: &str, changes: &Changes) -> Check {
+        let known = self.folders(from, Age::Seen).may;
+        if changes.moved_folders.is_empty()
+            && known
+                .iter()
+                .any(|id| self.after.path(*id).as_deref() == Some(to))
+        {
+            return self.nothing(changes);
+        }
+        let [id] = changes.moved_folders.as_slice() else {
+            return fail(format!(
+                "it did not move one directory: {}",
+                self.told(changes)
+            ));
+        };
+        if !known.contains(id) {
+            return fail(format!(
+                "it moved what was not there: {}",
+                self.told(changes)
+            ));
+        }
+        let moved = &self.after.folders[id];
+        if to.rsplit('/').next() != Some(moved.name.as_str())
+            || !self.is_folder_at(moved.parent, parent(to))
+        {
+            return fail(format!("it is elsewhere: {}", self.told(changes)));
+        }
+        let others = Changes {
+            moved_folders: Vec::new(),
+            ..changes.clone()
+        };
+        self.nothing_but_directories(parent(to), &others)
+    }
+}
