@@ -84,7 +84,7 @@ impl Remote {
                 results[*index] = failed;
             }
         }
-        self.account.catalog.settle().await;
+        self.account.catalog.settle().await?;
         Ok(results)
     }
 

@@ -316,6 +316,7 @@ impl Remote {
         for part in files.chunks(BATCH) {
             let urls: Vec<String> = part.iter().map(|file| file.url.to_string()).collect();
             let intent = account.changing(&[ROOT, folder], Vec::new()).await;
+            let intent = intent.at_path(path)?;
             let done = account
                 .client
                 .move_files(scope, &urls, folder, None)

@@ -115,6 +115,7 @@ impl Remote {
                 let folders = vec![route.load.from.parent, route.load.to.parent];
                 let touched = vec![Touched::Folder(route.load.folder.id)];
                 let intent = account.intend(folders, touched, &task).await;
+                let intent = intent.at_path(&source)?;
                 let carried = Carrier::new(&remote, &route.load, turn.take()).run();
                 let carried = match carried.await {
                     Ok(carried) => carried,
@@ -133,7 +134,7 @@ impl Remote {
                             account.remember(id, arguments, &destination, what);
                         }
                         intent.done();
-                        account.catalog.settle().await;
+                        account.catalog.settle().await.at_path(&destination)?;
                         return Ok(Stored {
                             entry: Entry::directory(destination, &folder, 1),
                             replayed: false,

@@ -12,7 +12,7 @@ use super::lost::{Fate, Look, Route};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode};
 use super::twins::{FileAt, pick};
-use super::{Remote, path_key, replay};
+use super::{AtPath, Remote, path_key, replay};
 use crate::catalog::{FileRecord, Intent, Touched};
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
@@ -225,7 +225,8 @@ impl Relocation {
                 }
                 self.target = None;
                 self.remote.unmake(std::mem::take(&mut self.made)).await;
-                self.remote.account.catalog.settle().await;
+                // It fails anyway.
+                let _ = self.remote.account.catalog.settle().await;
                 Err(error)
             }
         }
@@ -256,12 +257,12 @@ impl Relocation {
         let to = opened.id();
         self.target = Some((opened, claim));
         self.route.to = to;
-        self.intend(&older).await;
+        self.intend(&older).await?;
         self.route.before = older.into_iter().map(|at| at.file.url).collect();
         Ok(())
     }
 
-    async fn intend(&mut self, before: &[FileAt]) {
+    async fn intend(&mut self, before: &[FileAt]) -> Result<()> {
         if let Some((intent, _)) = self.intent.take() {
             intent.done();
         }
@@ -324,7 +325,9 @@ impl Relocation {
             false => vec![Touched::File(file.url.to_string())],
         };
         let intent = account.intend(vec![from, to], touched, &task).await;
+        let intent = intent.at_path(&self.destination)?;
         self.intent = Some((intent, write));
+        Ok(())
     }
 
     fn parent(&self) -> RemotePath {
@@ -460,7 +463,7 @@ impl Relocation {
         if let Some((intent, write)) = self.intent.take() {
             account.written(intent, write, landed, &moved, left);
         }
-        account.catalog.settle().await;
+        account.catalog.settle().await.at_path(&path)?;
         Ok(remote.file_entry(path, &moved, count).await)
     }
 

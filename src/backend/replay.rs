@@ -31,7 +31,8 @@ impl Remote {
     /// The outcome of an earlier call with this id and these arguments.
     ///
     /// # Errors
-    /// REQUEST_ID_REUSED when the arguments were others.
+    /// REQUEST_ID_REUSED when the arguments were others, STATE_UNAVAILABLE when
+    /// it is not known, or not on disk.
     pub(super) async fn replay(&self, id: &str, arguments: &str) -> Result<Option<Entry>> {
         if id.len() > MAX_ID {
             return Err(Error::invalid_field(
@@ -39,7 +40,7 @@ impl Remote {
                 format_args!("longer than {MAX_ID} bytes"),
             ));
         }
-        let Some((known, outcome)) = self.account.catalog.outcome(id).await else {
+        let Some((known, outcome)) = self.account.catalog.outcome(id).await? else {
             return Ok(None);
         };
         if known != arguments {
@@ -52,6 +53,8 @@ impl Remote {
         let Ok(outcome) = serde_json::from_str::<Outcome>(&outcome) else {
             return Ok(None);
         };
+        // An earlier call may have failed for this alone.
+        self.account.catalog.settle().await?;
         let path = RemotePath::parse(&outcome.path)?;
         Ok(Some(match &outcome.what {
             Stored::File(file) => self.file_entry(path, file, 1).await,
