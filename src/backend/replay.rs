@@ -8,6 +8,7 @@ use super::path::RemotePath;
 use super::{Account, Remote};
 use crate::catalog::{FileRecord, FolderRecord};
 use crate::error::{Error, Reason, Result};
+use crate::fichier::{Priority, ROOT, Scope};
 
 /// Longest request id.
 const MAX_ID: usize = 256;
@@ -40,7 +41,17 @@ impl Remote {
                 format_args!("longer than {MAX_ID} bytes"),
             ));
         }
-        let Some((known, outcome)) = self.account.catalog.outcome(id).await? else {
+        let catalog = &self.account.catalog;
+        let mut found = catalog.outcome(id).await?;
+        if found.is_none() && catalog.has_strays() {
+            // It may have been made with an earlier key: the root shows whose
+            // that was. The call needs it anyway.
+            let scope = Scope::new(Priority::Upload);
+            let _ = self.snapshot(scope, ROOT, None).await;
+            catalog.taken_over().await;
+            found = catalog.outcome(id).await?;
+        }
+        let Some((known, outcome)) = found else {
             return Ok(None);
         };
         if known != arguments {
@@ -54,7 +65,7 @@ impl Remote {
             return Ok(None);
         };
         // An earlier call may have failed for this alone.
-        self.account.catalog.settle().await?;
+        catalog.settle().await?;
         let path = RemotePath::parse(&outcome.path)?;
         Ok(Some(match &outcome.what {
             Stored::File(file) => self.file_entry(path, file, 1).await,

@@ -501,6 +501,15 @@ impl Catalog {
         self.store.identify(account.to_owned());
     }
 
+    /// Waits until what was remembered under another key is taken over, as far
+    /// as listings have shown that it is this account's.
+    pub async fn taken_over(&self) {
+        // What a listing shows is looked at when it is written.
+        if self.settle().await.is_ok() {
+            self.store.taken_over().await;
+        }
+    }
+
     /// Whether there are databases that no key opens, and that may be this
     /// account's.
     pub fn has_strays(&self) -> bool {

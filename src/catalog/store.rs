@@ -495,6 +495,15 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Waits until what was found to be this account's is taken over.
+    pub(super) async fn taken_over(&self) {
+        let shared = Arc::clone(&self.shared);
+        let waited = tokio::task::spawn_blocking(move || shared.wait_until_taken());
+        let _ = waited.await;
+    }
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
         // The writer ends when it has written all that was queued.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::Connection;
 use tokio::runtime::Handle;
@@ -17,6 +17,10 @@ use super::shelf::{Held, shown};
 use super::trouble::Trouble;
 use super::{Lesson, Write};
 use crate::clock::Clock;
+
+/// Calls that may have been made under an earlier key wait so long for what was
+/// remembered of that.
+const TAKING: Duration = Duration::from_secs(30);
 
 /// The time of day, wherever it is asked for.
 #[derive(Debug)]
@@ -78,6 +82,9 @@ pub(super) struct Shared {
     pub(super) next_intent: AtomicU64,
     /// There are databases of which it is not known whose they are.
     pub(super) has_strays: AtomicBool,
+    /// A database is being taken over, and wakes when none is.
+    taking: Mutex<bool>,
+    taken: Condvar,
     /// By what 1Fichier told the account is known.
     pub(super) identities: Mutex<BTreeSet<String>>,
     lessons: Mutex<Vec<Lesson>>,
@@ -114,6 +121,8 @@ impl Shared {
             order: AtomicU64::new(1),
             next_intent: AtomicU64::new(1),
             has_strays: AtomicBool::new(false),
+            taking: Mutex::default(),
+            taken: Condvar::new(),
             identities: Mutex::default(),
             lessons: Mutex::default(),
             news: watch::Sender::new(()),
@@ -217,6 +226,22 @@ impl Shared {
         }
     }
 
+    pub(super) fn set_taking(&self, is_taking: bool) {
+        *lock(&self.taking) = is_taking;
+        if !is_taking {
+            self.taken.notify_all();
+        }
+    }
+
+    /// Waits until no database is being taken over, but not for ever.
+    pub(super) fn wait_until_taken(&self) {
+        let taking = lock(&self.taking);
+        drop(
+            self.taken
+                .wait_timeout_while(taking, TAKING, |taking| *taking),
+        );
+    }
+
     /// There is room in the queue again.
     pub(super) fn make_room(&self) {
         self.room.notify_all();
@@ -254,7 +279,7 @@ impl Shared {
                     return None;
                 }
                 Trouble::Passing(_) if again < TRIES => {
-                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    std::thread::sleep(Duration::from_millis(20));
                 }
                 trouble => {
                     tracing::warn!(%trouble, ?side, "what is remembered cannot be read now");

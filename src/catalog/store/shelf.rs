@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Between two questions who accounts are: 1Fichier answers one in a minute to
-/// one address ([API §1.1]).
-const ASKING: Duration = Duration::from_secs(61);
+/// one address, and one in 5 minutes for one account ([API §1.1]), which two
+/// keys may open.
+const ASKING: Duration = Duration::from_secs(301);
 
 const CACHE: &str = "db";
 const USER: &str = "user";

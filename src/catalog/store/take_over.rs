@@ -44,10 +44,14 @@ impl TakingOver {
         }
     }
 
+    /// Whether there is anything.
+    pub(super) fn is_busy(&self) -> bool {
+        self.current.is_some() || !self.waiting.is_empty()
+    }
+
     /// When the next step is due; `None` when there is none.
     pub(super) fn due(&self) -> Option<Instant> {
-        let has_work = self.current.is_some() || !self.waiting.is_empty();
-        has_work.then(|| self.after.unwrap_or_else(Instant::now))
+        self.is_busy().then(|| self.after.unwrap_or_else(Instant::now))
     }
 
     fn is_due(&self) -> bool {

@@ -128,6 +128,7 @@ struct Alive(Arc<Shared>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        self.0.set_taking(false);
         let mut queue = lock(&self.0.queue);
         queue.is_stuck = true;
         queue.refusing = Some("the server does not write any more".to_owned());
@@ -430,6 +431,7 @@ impl Writer {
         if stuck {
             self.shared.make_room();
         }
+        self.shared.set_taking(self.taking.is_busy());
         if self.shared.has_lessons() {
             self.shared.news.send_replace(());
         }
@@ -481,6 +483,7 @@ impl Writer {
     /// Notes databases that are this one's.
     pub(super) fn take_over(&mut self, ours: Vec<(String, PathBuf)>) {
         self.taking.add(ours);
+        self.shared.set_taking(self.taking.is_busy());
         self.shared
             .has_strays
             .store(self.owner.has_strays(), Ordering::Relaxed);
