@@ -19,7 +19,7 @@ const FACT: &str = "user_info";
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) info: UserInfo,
-    as_of: Moment,
+    pub(super) as_of: Moment,
 }
 
 impl Known {

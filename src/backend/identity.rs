@@ -7,10 +7,14 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Account;
 use crate::encoding::Mask;
 use crate::fichier::{Priority, ROOT, Scope};
 
+/// How long the call may wait for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long until 1Fichier is asked again where it could not tell; each next
 /// one waits twice as long.
 const FIRST: Duration = Duration::from_secs(600);
@@ -34,10 +38,6 @@ pub(super) async fn find_out(account: Weak<Account>) {
     }
 }
 
-fn scope() -> Scope {
-    Scope::new(Priority::Background)
-}
-
 impl Account {
     /// A listing of the root shows whether what an earlier key has left is of
     /// this account: at once, while it may take minutes until 1Fichier tells.
@@ -45,7 +45,8 @@ impl Account {
         if !self.catalog.has_strays() {
             return;
         }
-        if let Err(error) = self.catalog.folder(scope(), ROOT, None).await {
+        let scope = Scope::new(Priority::Background);
+        if let Err(error) = self.catalog.folder(scope, ROOT, None).await {
             tracing::debug!(%error, "the root cannot be listed to see whose account it is");
         }
     }
@@ -53,12 +54,25 @@ impl Account {
     /// Asks 1Fichier; `true` when it may tell later.
     async fn ask(self: &Arc<Self>) -> bool {
         let remote = self.remote_of(Mask::FICHIER.bits());
-        let asked = self.shelf.ask_in_turn(remote.user(scope())).await;
-        match asked {
+        let asked = self.shelf.ask_in_turn(async {
+            // Whoever asks about the account waits for this call: it waits for
+            // nothing itself, and no longer than others would.
+            tokio::time::sleep(self.client.user_info_allowed_in()).await;
+            let scope = Scope {
+                priority: Priority::Read,
+                deadline: Some(Instant::now() + PATIENCE),
+            };
+            remote.user(scope).await
+        });
+        match asked.await {
             // It is noted by whoever asks.
             Ok(known) if known.info.account.is_some() => false,
+            // What an earlier run was told, because 1Fichier does not answer.
+            Ok(known) if self.clock.age(known.as_of) > PATIENCE => true,
             Ok(_) => {
-                tracing::info!("1Fichier does not tell whose account it is; what is remembered of it is known by the key");
+                tracing::info!(
+                    "1Fichier does not tell whose account it is; what is remembered of it is known by the key"
+                );
                 false
             }
             Err(error) => {

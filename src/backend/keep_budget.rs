@@ -98,9 +98,8 @@ pub(super) fn keep(
                 }
             }
             let now = clock.now();
-            let is_new = |known: std::time::SystemTime| {
-                now > known + Duration::from_secs(1) || now < known
-            };
+            let is_new =
+                |known: std::time::SystemTime| now > known + Duration::from_secs(1) || now < known;
             if known_call.is_none_or(is_new) {
                 catalog.remember_fact(facts.call, String::new(), now);
                 known_call = Some(now);

@@ -1,9 +1,9 @@
 //! Modification times of files, kept beside 1Fichier.
 
-use super::{AtPath, Remote};
 use super::entry::{Entry, EntryKind};
 use super::path::RemotePath;
 use super::twins::FileAt;
+use super::{AtPath, Remote};
 use crate::error::Result;
 use crate::fichier::Scope;
 

@@ -446,10 +446,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When that cannot be known now.
-    pub async fn outcome(
-        &self,
-        request: &str,
-    ) -> Result<Option<(String, String)>, fichier::Error> {
+    pub async fn outcome(&self, request: &str) -> Result<Option<(String, String)>, fichier::Error> {
         const MEMORY: Duration = Duration::from_secs(1_800);
         let found = self.store.outcome(request.to_owned()).await;
         let found = found.map_err(fichier::Error::unkept)?;

@@ -23,6 +23,7 @@ mod modified;
 mod open;
 mod owner;
 mod queue;
+mod real;
 mod rows;
 mod shared;
 mod shelf;

@@ -1,5 +1,7 @@
 //! What 1Fichier tells about the account ([API §19]).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -95,6 +97,11 @@ impl From<RawUser> for UserInfo {
 }
 
 impl Client {
+    /// How long until 1Fichier may be asked about the account.
+    pub fn user_info_allowed_in(&self) -> Duration {
+        self.budget.allowed_in(Rule::UserInfo)
+    }
+
     /// Facts about the account. Allowed once in 5 minutes.
     pub async fn user_info(&self, scope: Scope) -> Result<UserInfo, Error> {
         let mut raw: RawUser = self

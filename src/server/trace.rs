@@ -70,7 +70,11 @@ pub(super) fn weight(code: Code, reason: Option<&str>) -> Weight {
 
 /// Failures for other reasons are the caller's own affair.
 fn concerns_operator(reason: &str) -> bool {
-    reason.starts_with("UPSTREAM_") || matches!(reason, "SPOOL_FULL" | "TOO_MANY_TRANSFERS" | "STATE_UNAVAILABLE")
+    reason.starts_with("UPSTREAM_")
+        || matches!(
+            reason,
+            "SPOOL_FULL" | "TOO_MANY_TRANSFERS" | "STATE_UNAVAILABLE"
+        )
 }
 
 #[cfg(test)]

@@ -279,10 +279,7 @@ async fn a_catalog_that_is_damaged_is_replaced_and_the_server_goes_on() {
         .await
         .unwrap();
     let mut health = HealthClient::new(channel);
-    for service in [
-        "pluton-fichier.catalog",
-        "pluton.storage.v1.StorageBackend",
-    ] {
+    for service in ["pluton-fichier.catalog", "pluton.storage.v1.StorageBackend"] {
         let request = HealthCheckRequest {
             service: service.to_owned(),
         };

@@ -70,7 +70,10 @@ async fn put_then(world: &World, path: &str) {
 async fn last_modified(world: &World, path: &str) -> String {
     let request = reqwest::Client::new().head(address(world, path));
     let answer = request.send().await.unwrap();
-    answer.headers()["last-modified"].to_str().unwrap().to_owned()
+    answer.headers()["last-modified"]
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn state(world: &World) -> PathBuf {
@@ -394,7 +397,10 @@ async fn listings_noted_while_the_clock_was_ahead_hold_nobody_up_for_long() {
         let begin = tokio::time::Instant::now();
         world.listed_within("", 0).await;
         let waited = begin.elapsed();
-        assert!(waited < Duration::from_secs(60), "{start_number}: {waited:?}");
+        assert!(
+            waited < Duration::from_secs(60),
+            "{start_number}: {waited:?}"
+        );
         stop(&mut world).await;
     }
     start(&mut world).await;
@@ -479,7 +485,10 @@ async fn every_change_is_refused_while_it_cannot_be_noted_and_reads_go_on() {
         ("Move", client.r#move(relocation).await.map(drop)),
         ("Copy", client.copy(copy).await.map(drop)),
         ("MoveDir", client.move_dir(directory).await.map(drop)),
-        ("PublicLink", client.public_link(link("a/x")).await.map(drop)),
+        (
+            "PublicLink",
+            client.public_link(link("a/x")).await.map(drop),
+        ),
         ("PublicLink", client.public_link(link("a")).await.map(drop)),
         ("Delete", client.delete(delete).await.map(drop)),
         ("Mkdir", world.mkdir("g").await.map(drop)),
@@ -498,7 +507,10 @@ async fn every_change_is_refused_while_it_cannot_be_noted_and_reads_go_on() {
     let answer = request.body(patch).send().await.unwrap();
     let text = answer.text().await.unwrap();
     assert!(text.contains("503") || text.contains("state"), "{text}");
-    assert!(start.elapsed() < Duration::from_secs(10), "nobody waits for it");
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "nobody waits for it"
+    );
 
     assert_eq!(world.get("a/x").await.unwrap().content, content(1_000));
     assert_eq!(world.names("", true).await.len(), before.len());
@@ -533,7 +545,11 @@ async fn operators_may_choose_that_changes_go_on() {
     world.restart().await;
     world.control.reset_calls();
     assert_eq!(world.names("", true).await, ["a/", "x", "a/y"]);
-    assert_eq!(world.control.calls().total_v1(), 0, "all of it came to the disk");
+    assert_eq!(
+        world.control.calls().total_v1(),
+        0,
+        "all of it came to the disk"
+    );
 }
 
 /// What was done at 1Fichier while the disk failed is answered as not known to

@@ -75,7 +75,7 @@ pub(super) fn open(path: &Path, name: &str, user: &str) -> Result<Opened, Troubl
         }
     }
     let connection = layout::connect(path)?;
-    make(&connection, name, user, replaced)?;
+    make(&connection, name, user)?;
     layout::sync_directory(path);
     Ok(Opened {
         connection,
@@ -108,7 +108,7 @@ fn check(path: &Path, name: &str, user: &str) -> Result<Connection, Trouble> {
     Ok(connection)
 }
 
-fn make(connection: &Connection, name: &str, user: &str, replaced: bool) -> Result<(), Trouble> {
+fn make(connection: &Connection, name: &str, user: &str) -> Result<(), Trouble> {
     let begun = "BEGIN IMMEDIATE";
     connection.execute_batch(begun)?;
     let made = || -> rusqlite::Result<()> {
@@ -117,9 +117,6 @@ fn make(connection: &Connection, name: &str, user: &str, replaced: bool) -> Resu
         layout::set_meta(connection, "schema", &SCHEMA.to_string())?;
         layout::set_meta(connection, "account", name)?;
         layout::set_meta(connection, "user", user)?;
-        if replaced {
-            mark_replaced(connection)?;
-        }
         connection.execute_batch("COMMIT")
     };
     made().map_err(|error| {
@@ -143,10 +140,9 @@ pub(super) fn begin(connection: &Connection, now: SystemTime) -> rusqlite::Resul
     Ok(unknown > 0)
 }
 
-/// It took the place of another one.
-pub(super) fn mark_replaced(connection: &Connection) -> rusqlite::Result<()> {
-    let now = to_millis(SystemTime::now()).to_string();
-    layout::set_meta(connection, "replaced", &now)
+/// It took the place of another one just now.
+fn mark_replaced(connection: &Connection, now: SystemTime) -> rusqlite::Result<()> {
+    layout::set_meta(connection, "replaced", &to_millis(now).to_string())
 }
 
 /// Whether a database can be read as it is.
@@ -205,8 +201,14 @@ pub(super) fn salvage(path: &Path) -> Vec<ChangeRow> {
     read().unwrap_or_default()
 }
 
-pub(super) fn put_back(connection: &mut Connection, rows: &[ChangeRow]) -> Result<(), Trouble> {
+/// Takes the place of another one of which these were saved.
+pub(super) fn put_back(
+    connection: &mut Connection,
+    rows: &[ChangeRow],
+    now: SystemTime,
+) -> Result<(), Trouble> {
     let transaction = connection.transaction()?;
+    mark_replaced(&transaction, now)?;
     for (folder, at, change) in rows {
         transaction
             .prepare_cached("INSERT INTO changes VALUES (?1, ?2, ?3)")?

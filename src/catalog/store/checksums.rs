@@ -119,7 +119,9 @@ pub(super) fn record(
     most: i64,
 ) -> rusqlite::Result<()> {
     let known = find(&mut *connection.prepare_cached(FIND)?, key)?;
-    let mut all = known.as_ref().map_or_else(Vec::new, |(_, known)| known.clone());
+    let mut all = known
+        .as_ref()
+        .map_or_else(Vec::new, |(_, known)| known.clone());
     merge(&mut all, sums.to_vec());
     match known {
         Some((_, known)) if known == all => {}

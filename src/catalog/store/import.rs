@@ -164,7 +164,7 @@ impl Import {
                     Some((text(row, 1)?, number(row, 2)?))
                 })?;
                 for (url, time) in rows {
-                    modified::take_over(into, &url, time, replaces)?;
+                    self.add(modified::take_over(into, &url, time, replaces))?;
                 }
             }
             Stage::Checksums => {
@@ -172,7 +172,8 @@ impl Import {
                     Some((blob(row, 1)?, number(row, 2)?, blob(row, 3)?))
                 })?;
                 for (identity, size, sums) in rows {
-                    checksums::take_over(into, (&identity, size, &sums), replaces)?;
+                    let row = (&*identity, size, &*sums);
+                    self.add(checksums::take_over(into, row, replaces))?;
                 }
             }
             Stage::Rest => {
@@ -182,6 +183,17 @@ impl Import {
             Stage::Done => {}
         }
         Ok(self.stage == Stage::Done)
+    }
+
+    /// What can never be written is left out.
+    fn add(&mut self, written: rusqlite::Result<()>) -> Result<(), Trouble> {
+        match written.map_err(Trouble::from) {
+            Err(Trouble::Faulty(_)) => {
+                self.gaps += 1;
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     fn take_rest(&mut self, into: &Connection, next_intent: &AtomicU64) -> Result<(), Trouble> {

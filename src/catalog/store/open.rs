@@ -343,6 +343,7 @@ impl Writer {
     /// Puts damaged user data away and goes on with what can be read of them.
     pub(super) fn salvage_user(&mut self, why: &str) -> Result<(), Trouble> {
         let path = self.shared.held.user();
+        self.user.may_mend()?;
         let is_running = self.user.is_learnt;
         self.user.connection = None;
         self.user.is_begun = false;
@@ -387,9 +388,9 @@ impl Writer {
         let Some(id) = self.id.clone() else {
             return Err(Trouble::Passing("user data are not open".to_owned()));
         };
-        let was_wiped = self.wipes_cache && path.exists();
-        if was_wiped {
+        if self.wipes_cache && path.exists() {
             layout::remove(&path)?;
+            self.saved.get_or_insert_default();
         }
         self.wipes_cache = false;
         let cache::Opened {
@@ -398,13 +399,20 @@ impl Writer {
         } = cache::open(&path, self.shared.held.name(), &id)?;
         self.shared.check(Side::Cache, &connection)?;
         let now = self.shared.day.now();
+        if replaced {
+            self.saved.get_or_insert_default();
+        }
+        if let Some(saved) = &self.saved {
+            cache::put_back(&mut connection, saved, now)?;
+            self.saved = None;
+        }
         let transaction = connection.transaction()?;
         let is_unknown = cache::begin(&transaction, now)?;
         transaction.commit()?;
         let reader = layout::connect(&path)?;
         if !std::mem::replace(&mut self.cache.is_learnt, true) {
             let was_replaced = cache::was_replaced_since(&connection, now - RECENT);
-            if is_unknown || replaced || was_wiped || was_replaced {
+            if is_unknown || was_replaced {
                 self.shared.teach(Lesson::UnknownListings);
             }
             let listed = cache::listed_since(&connection, now - RECENT)?;
@@ -442,22 +450,20 @@ impl Writer {
     /// Puts a damaged cache away and goes on with an empty one.
     pub(super) fn reset_cache(&mut self, why: &str) -> Result<(), Trouble> {
         let path = self.shared.held.cache();
+        self.cache.may_mend()?;
         self.cache.connection = None;
         {
             let mut reader = self.shared.reader(Side::Cache);
             reader.connection = None;
             reader.generation += 1;
         }
-        let changes = cache::salvage(&path);
+        self.saved
+            .get_or_insert_default()
+            .extend(cache::salvage(&path));
         if path.exists() {
             let away = layout::put_away(&path, "set-aside")?;
             tracing::warn!(catalog = %path.display(), set_aside = %away.display(), why, "what is remembered of listings is damaged; folders are listed again when they are needed");
         }
-        self.open_cache()?;
-        if let Some(connection) = &mut self.cache.connection {
-            cache::mark_replaced(connection)?;
-            cache::put_back(connection, &changes)?;
-        }
-        Ok(())
+        self.open_cache()
     }
 }

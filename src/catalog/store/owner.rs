@@ -107,7 +107,13 @@ impl Stray {
         })
     }
 
-    fn shows(&self, connection: Option<&Connection>, sql: &str, of: &dyn rusqlite::ToSql, folder: i64) -> bool {
+    fn shows(
+        &self,
+        connection: Option<&Connection>,
+        sql: &str,
+        of: &dyn rusqlite::ToSql,
+        folder: i64,
+    ) -> bool {
         let look = |connection: &Connection| -> rusqlite::Result<bool> {
             let mut statement = connection.prepare_cached(sql)?;
             match statement.parameter_count() {
@@ -125,7 +131,8 @@ impl Stray {
         const FOLDER: &str = "SELECT 1 FROM folders WHERE id = ?1 AND parent = ?2";
         let (cache, user) = (self.cache.as_ref(), self.user.as_ref());
         let has_file = content.files().take(LOOKED_FOR).any(|file| {
-            self.shows(cache, FILE, &&*file.url, folder) || self.shows(user, TIME, &&*file.url, folder)
+            self.shows(cache, FILE, &&*file.url, folder)
+                || self.shows(user, TIME, &&*file.url, folder)
         });
         if has_file {
             return Some(match folder {

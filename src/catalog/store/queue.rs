@@ -100,9 +100,9 @@ impl Queue {
             return;
         }
         let stored = &self.stored;
-        let is_kept = self
-            .pending
-            .add(write, self.in_work.as_deref(), |id| stored.contains_key(&id));
+        let is_kept = self.pending.add(write, self.in_work.as_deref(), |id| {
+            stored.contains_key(&id)
+        });
         self.dropped += u64::from(!is_kept);
         self.queued.user += 1;
     }
@@ -155,7 +155,10 @@ impl Queue {
     /// does not count.
     pub(super) fn concerns(&self, folder: i64) -> bool {
         self.lost.contains(&folder)
-            || self.cache.iter().any(|write| write.folder() == Some(folder))
+            || self
+                .cache
+                .iter()
+                .any(|write| write.folder() == Some(folder))
     }
 
     /// The user data to write next: what could not be written before, and what

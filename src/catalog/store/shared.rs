@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::queue::{Job, Queue, Side, Waiting};
+use super::real::{Instant, pause};
 use super::shelf::{Held, shown};
 use super::trouble::Trouble;
 use super::{Lesson, Write};
@@ -209,7 +210,7 @@ impl Shared {
             match look(&queue) {
                 Sleep::No => return,
                 Sleep::Until(moment) => {
-                    let now = std::time::Instant::now();
+                    let now = Instant::now();
                     let Some(left) = moment.checked_duration_since(now) else {
                         return;
                     };
@@ -279,7 +280,7 @@ impl Shared {
                     return None;
                 }
                 Trouble::Passing(_) if again < TRIES => {
-                    std::thread::sleep(Duration::from_millis(20));
+                    pause(Duration::from_millis(20));
                 }
                 trouble => {
                     tracing::warn!(%trouble, ?side, "what is remembered cannot be read now");
@@ -355,6 +356,6 @@ impl Shared {
 /// Whether the thread that has the databases sleeps.
 pub(super) enum Sleep {
     No,
-    Until(std::time::Instant),
+    Until(Instant),
     Long,
 }

@@ -65,7 +65,9 @@ impl Shelf {
         };
         for entry in entries.flatten() {
             let path = entry.path();
-            let is_one = path.extension().is_some_and(|kind| kind == CACHE || kind == USER);
+            let is_one = path
+                .extension()
+                .is_some_and(|kind| kind == CACHE || kind == USER);
             // What was set aside has more dots in its name.
             if let Some(name) = path.file_stem().and_then(|name| name.to_str())
                 && is_one

@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::import::{Import, Newer};
 use super::queue::Side;
+use super::real::Instant;
 use super::shared::lock;
 use super::shelf::Held;
 use super::trouble::Trouble;
@@ -51,7 +52,8 @@ impl TakingOver {
 
     /// When the next step is due; `None` when there is none.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.is_busy().then(|| self.after.unwrap_or_else(Instant::now))
+        self.is_busy()
+            .then(|| self.after.unwrap_or_else(Instant::now))
     }
 
     fn is_due(&self) -> bool {
@@ -86,7 +88,9 @@ impl Writer {
         let mut step = || -> Result<bool, Trouble> {
             self.shared.check(Side::User, connection)?;
             let transaction = connection.transaction()?;
-            let is_last = current.import.step(&transaction, &self.shared.next_intent)?;
+            let is_last = current
+                .import
+                .step(&transaction, &self.shared.next_intent)?;
             transaction.commit()?;
             Ok(is_last)
         };
@@ -216,4 +220,3 @@ impl Writer {
         self.take_over(merged);
     }
 }
-

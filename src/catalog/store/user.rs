@@ -121,11 +121,7 @@ pub(super) fn before(connection: &Connection) -> Result<Before, Trouble> {
 /// Takes the database in use. No time that it holds lies ahead afterwards: a
 /// clock that was wrong would keep what it was about alive for as long, and
 /// each start anew.
-pub(super) fn begin(
-    connection: &Connection,
-    starts: u32,
-    now: SystemTime,
-) -> rusqlite::Result<()> {
+pub(super) fn begin(connection: &Connection, starts: u32, now: SystemTime) -> rusqlite::Result<()> {
     let lasts = to_millis(now + LONGEST_LOCK);
     let now = to_millis(now);
     connection.execute("UPDATE outcomes SET at = ?1 WHERE at > ?1", [now])?;
@@ -182,10 +178,7 @@ pub(super) fn set_merged(connection: &Connection, id: &str, file: &str) -> rusql
     Ok(())
 }
 
-pub(super) fn outcome(
-    connection: &Connection,
-    request: &str,
-) -> Result<Option<Outcome>, Trouble> {
+pub(super) fn outcome(connection: &Connection, request: &str) -> Result<Option<Outcome>, Trouble> {
     let found = connection
         .prepare_cached("SELECT at, arguments, outcome FROM outcomes WHERE request = ?1")?
         .query_row([request], |row| {

@@ -9,12 +9,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::owner::Owner;
 use super::queue::{Group, Job, Side};
+use super::real::Instant;
 use super::shared::{Shared, Sleep, lock};
 use super::take_over::TakingOver;
 use super::trouble::Trouble;
@@ -24,6 +25,9 @@ use super::{Write, cache, layout, rows, user};
 
 /// Listings and changes written in one transaction at the most.
 const GROUP: usize = 1_000;
+/// Damage that is mended at the most in a time.
+const MENDS: usize = 3;
+const MENDED: Duration = Duration::from_secs(3_600);
 /// After so many attempts in a row nobody waits for the disk any more.
 const ATTEMPTS: u32 = 3;
 /// How long until the next attempt; the last one is repeated.
@@ -103,6 +107,23 @@ pub(super) struct Half {
     pub(super) is_begun: bool,
     /// What it holds of earlier runs was told.
     pub(super) is_learnt: bool,
+    /// When damage was met.
+    mended: Vec<Instant>,
+}
+
+impl Half {
+    /// Whether damage is mended once more: what is damaged again and again
+    /// would fill the disk with what is put away.
+    pub(super) fn may_mend(&mut self) -> Result<(), Trouble> {
+        self.mended.retain(|at| at.elapsed() < MENDED);
+        if self.mended.len() >= MENDS {
+            let text =
+                "it is damaged again and again; check the disk and the memory of this machine";
+            return Err(Trouble::Passing(text.to_owned()));
+        }
+        self.mended.push(Instant::now());
+        Ok(())
+    }
 }
 
 /// The thread that has both databases.
@@ -117,6 +138,8 @@ pub(super) struct Writer {
     pub(super) starts: u32,
     /// The cache of the last run must not be trusted.
     pub(super) wipes_cache: bool,
+    /// The next cache takes the place of one of which these changes were saved.
+    pub(super) saved: Option<Vec<cache::ChangeRow>>,
     pub(super) owner: Owner,
     pub(super) taking: TakingOver,
     /// Names by which earlier versions knew the same.
@@ -133,7 +156,9 @@ impl Drop for Alive {
         queue.is_stuck = true;
         queue.refusing = Some("the server does not write any more".to_owned());
         for waiting in queue.waiting.drain(..) {
-            let _ = waiting.answer.send(Err("the server is stopping".to_owned()));
+            let _ = waiting
+                .answer
+                .send(Err("the server is stopping".to_owned()));
         }
         drop(queue);
         self.0.make_room();
@@ -150,6 +175,7 @@ impl Writer {
             id: None,
             starts: 0,
             wipes_cache: false,
+            saved: None,
             owner: Owner::new(kind),
             taking: TakingOver::default(),
             former,
@@ -280,7 +306,10 @@ impl Writer {
                     let one = std::slice::from_ref(write);
                     match rows::write_group(connection, one).map_err(Trouble::from) {
                         Err(Trouble::Faulty(why)) => {
-                            tracing::error!(why, "something that is known of the account cannot be written to disk; this is a defect of pluton-fichier, please report it");
+                            tracing::error!(
+                                why,
+                                "something that is known of the account cannot be written to disk; this is a defect of pluton-fichier, please report it"
+                            );
                             if let Some(folder) = write.folder() {
                                 cache::forget(connection, &BTreeSet::from([folder]))?;
                             }
@@ -507,7 +536,14 @@ impl Writer {
 
 impl Shared {
     /// Where tests make trouble.
-    #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests use it"))]
+    #[cfg_attr(
+        not(test),
+        expect(
+            clippy::unused_self,
+            clippy::unnecessary_wraps,
+            reason = "only tests use it"
+        )
+    )]
     pub(super) fn check(&self, side: Side, connection: &Connection) -> Result<(), Trouble> {
         #[cfg(test)]
         if let Some(hook) = &*lock(&self.hook) {

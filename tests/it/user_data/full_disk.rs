@@ -33,7 +33,12 @@ impl Program {
         let mut child = Command::new("sh")
             .args(["-c", &shell, env!("CARGO_BIN_EXE_pluton-fichier")])
             .args(["serve", "--log", "debug", "--api-url", api])
-            .args(["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args([
+                "--grpc-listen",
+                "127.0.0.1:0",
+                "--http-listen",
+                "127.0.0.1:0",
+            ])
             .args(["--calls-per-second", "0"])
             .arg("--state-dir")
             .arg(home.join("state"))
@@ -106,7 +111,10 @@ impl Program {
     async fn last_modified(&self, path: &str) -> String {
         let request = reqwest::Client::new().head(self.address(path));
         let answer = request.send().await.unwrap();
-        answer.headers()["last-modified"].to_str().unwrap().to_owned()
+        answer.headers()["last-modified"]
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 
     async fn problem(&self) -> String {
@@ -116,7 +124,10 @@ impl Program {
     }
 
     async fn recovers(&self) {
-        until("it recovers by itself", async || self.problem().await.is_empty()).await;
+        until("it recovers by itself", async || {
+            self.problem().await.is_empty()
+        })
+        .await;
     }
 
     async fn stop(mut self) {
@@ -142,9 +153,8 @@ fn assert_whole(home: &Path) {
     assert_eq!(names.len(), 2, "nothing is put away: {names:?}");
     for name in names {
         let connection = rusqlite::Connection::open(directory.join(name)).unwrap();
-        let check = connection.query_row("PRAGMA integrity_check", [], |row| {
-            row.get::<_, String>(0)
-        });
+        let check =
+            connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
         assert_eq!(check.unwrap(), "ok");
     }
 }

@@ -27,8 +27,7 @@ CREATE INDEX checksums_by_lead ON checksums (lead);
 ";
 const INTENTS: &str = "CREATE TABLE intents (
     id INTEGER PRIMARY KEY, folders TEXT NOT NULL, touched TEXT NOT NULL, what TEXT NOT NULL);";
-const MODIFIED: &str =
-    "CREATE TABLE modified (id INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, time INTEGER NOT NULL);";
+const MODIFIED: &str = "CREATE TABLE modified (id INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, time INTEGER NOT NULL);";
 
 fn now() -> i64 {
     crate::clock::to_millis(SystemTime::now())
@@ -63,7 +62,10 @@ fn released(path: &Path, name: &str, schema: i64) {
         "INSERT INTO folders VALUES (0, 7, 'sub', 1700000000, 0)",
         &[],
     );
-    run("INSERT INTO outcomes VALUES ('r', ?1, 'arguments', 'R')", &[&now()]);
+    run(
+        "INSERT INTO outcomes VALUES ('r', ?1, 'arguments', 'R')",
+        &[&now()],
+    );
     run("INSERT INTO facts VALUES ('starts', ?1, '5')", &[&listed]);
     run(
         "INSERT INTO facts VALUES ('last_call', ?1, ''), ('user_info', ?1, '{}')",
@@ -81,7 +83,10 @@ fn released(path: &Path, name: &str, schema: i64) {
         run("INSERT INTO intents VALUES (41, '0 7', '', 'task')", &[]);
     }
     if schema >= 5 {
-        run("INSERT INTO modified VALUES (11, ?1, 784111777)", &[&url("f")]);
+        run(
+            "INSERT INTO modified VALUES (11, ?1, 784111777)",
+            &[&url("f")],
+        );
     }
 }
 
@@ -116,7 +121,11 @@ async fn every_released_layout_is_adopted_without_loss() {
                 })
                 .flatten()
                 .collect();
-            assert_eq!(left.len(), usize::from(schema >= 4), "{case}, start {start}");
+            assert_eq!(
+                left.len(),
+                usize::from(schema >= 4),
+                "{case}, start {start}"
+            );
             for intent in left {
                 assert_eq!((intent.folders, &*intent.what), (vec![0, 7], "task"));
             }
@@ -290,8 +299,14 @@ async fn keys_that_are_changed_back_and_forth_go_in_no_circles() {
             let earlier = format!("of {earlier}");
             until(|| async { time_of(&store, &earlier).await == Some(1) }).await;
         }
-        until(|| async { files(dir.path()).iter().filter(|name| name.ends_with(".user")).count() == 1 })
-            .await;
+        until(|| async {
+            files(dir.path())
+                .iter()
+                .filter(|name| name.ends_with(".user"))
+                .count()
+                == 1
+        })
+        .await;
     }
     // Two keys of one account at once: each has its own, and none is merged.
     let both = ["x".to_owned(), "y".to_owned()];

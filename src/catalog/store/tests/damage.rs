@@ -56,7 +56,10 @@ async fn a_damaged_cache_is_put_away_at_once_and_touches_nothing_else() {
     assert_eq!(time_of(&store, "a").await, Some(5));
     let lessons = store.lessons();
     let unknown = |lesson: &Lesson| matches!(lesson, Lesson::UnknownListings);
-    assert!(lessons.iter().any(unknown), "what was listed lately is not known");
+    assert!(
+        lessons.iter().any(unknown),
+        "what was listed lately is not known"
+    );
 }
 
 #[tokio::test]
@@ -202,7 +205,10 @@ async fn user_data_that_are_gone_are_missed() {
     std::fs::remove_file(dir.path().join("x.user")).unwrap();
     let store = open(dir.path());
     assert!(store.problem().unwrap().contains("gone"));
-    assert!(store.load(1).await.content.is_none(), "nor is the rest trusted");
+    assert!(
+        store.load(1).await.content.is_none(),
+        "nor is the rest trusted"
+    );
     drop(store);
     assert_eq!(open(dir.path()).problem(), None);
 }

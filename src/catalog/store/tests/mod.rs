@@ -148,7 +148,7 @@ async fn until<F: Future<Output = bool>>(mut is_so: impl FnMut() -> F) {
         if is_so().await {
             return;
         }
-        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(10)))
+        tokio::task::spawn_blocking(|| real::pause(Duration::from_millis(10)))
             .await
             .unwrap();
     }

@@ -98,10 +98,13 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost() {
     let why = store.flush().await.unwrap_err();
     assert!(why.contains("full"), "{why}");
     let problem = store.problem().unwrap();
-    assert!(problem.contains("full") && problem.contains("refused"), "{problem}");
+    assert!(
+        problem.contains("full") && problem.contains("refused"),
+        "{problem}"
+    );
     assert_eq!(store.refusal().as_deref(), Some(&*why));
     // Nobody waits for what does not come, and reads go on.
-    let start = std::time::Instant::now();
+    let start = real::Instant::now();
     assert!(store.flush().await.is_err());
     assert_eq!(time_of(&store, "4999").await, Some(7));
     assert_eq!(time_of(&store, "before").await, Some(1));
@@ -249,7 +252,7 @@ async fn a_cache_that_cannot_be_written_stops_nobody_and_is_not_trusted() {
     disk.set(0, ffi::SQLITE_IOERR_WRITE);
     store.write(added(1, "b"));
     store.write(time("b", 5));
-    let start = std::time::Instant::now();
+    let start = real::Instant::now();
     store.flush().await.unwrap();
     store.write(time("c", 5));
     store.flush().await.unwrap();
@@ -325,7 +328,11 @@ async fn another_program_may_hold_the_databases_for_a_while() {
     let store = open(dir.path());
     store.flush().await.unwrap();
     let other = Mutex::new(Connection::open(dir.path().join("x.user")).unwrap());
-    other.lock().unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();
+    other
+        .lock()
+        .unwrap()
+        .execute_batch("BEGIN IMMEDIATE")
+        .unwrap();
     store.write(time("a", 5));
     let why = store.flush().await.unwrap_err();
     assert!(why.contains("locked"), "{why}");
