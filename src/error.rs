@@ -74,6 +74,7 @@ reasons! {
     UpstreamLocked "UPSTREAM_LOCKED" Unavailable,
     UpstreamUnavailable "UPSTREAM_UNAVAILABLE" Unavailable,
     ShuttingDown "SHUTTING_DOWN" Unavailable,
+    StateUnavailable "STATE_UNAVAILABLE" Unavailable,
     CapabilityMissing "CAPABILITY_MISSING" Unimplemented,
     StoredContentCorrupt "STORED_CONTENT_CORRUPT" DataLoss,
     UpstreamProtocol "UPSTREAM_PROTOCOL" Internal,

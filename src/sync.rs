@@ -20,9 +20,9 @@ pub(crate) mod mpsc;
 pub(crate) mod thread;
 
 #[cfg(not(test))]
-pub(crate) use std::sync::{Mutex, MutexGuard, mpsc};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, mpsc};
 
 #[cfg(test)]
 pub(crate) use check::{check, check_some};
 #[cfg(test)]
-pub(crate) use checked::{Mutex, MutexGuard, in_check};
+pub(crate) use checked::{Condvar, Mutex, MutexGuard, in_check};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Login, Remote};
+use super::{Account, Login, Remote};
 use crate::catalog::Catalog;
 use crate::clock::{Moment, to_millis};
 use crate::error::Result;
@@ -19,7 +19,7 @@ const FACT: &str = "user_info";
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) info: UserInfo,
-    as_of: Moment,
+    pub(super) as_of: Moment,
 }
 
 impl Known {
@@ -71,6 +71,18 @@ impl Login {
     }
 }
 
+impl Account {
+    /// 1Fichier has told whose account it is: perhaps to a shared folder that
+    /// is read with the same key, or to an earlier run.
+    fn is_known_as(&self, known: &Known) {
+        if let Some(account) = &known.info.account
+            && !self.is_shared()
+        {
+            self.catalog.identify(account);
+        }
+    }
+}
+
 impl Remote {
     /// What user/info tells, remembered for 5 minutes.
     pub(super) async fn user(&self, scope: Scope) -> Result<Known> {
@@ -81,6 +93,7 @@ impl Remote {
         if let Some(known) = &known
             && self.account.clock.age(known.as_of) < MEMORY
         {
+            self.account.is_known_as(known);
             return Ok(known.clone());
         }
         let as_of = self.account.clock.moment();
@@ -90,6 +103,7 @@ impl Remote {
                     self.account.catalog.remember_fact(FACT, text, as_of.time);
                 }
                 let known = Known { info, as_of };
+                self.account.is_known_as(&known);
                 *login.user() = Some(known.clone());
                 Ok(known)
             }

@@ -411,7 +411,16 @@ impl Batches {
         let intent = self
             .catalog
             .intend(folders, touched.collect(), String::new());
-        let intent = intent.await;
+        let intent = match intent.await {
+            Ok(intent) => intent,
+            // Nothing is done that a crash would leave unknown.
+            Err(error) => {
+                for sender in waiting.into_values().flat_map(|(_, senders)| senders) {
+                    let _ = sender.send(Some(Err(error.clone())));
+                }
+                return;
+            }
+        };
         let tell = |url: String, outcome: Outcome| {
             let Some((folder, senders)) = waiting.remove(&url) else {
                 return;

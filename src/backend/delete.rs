@@ -97,12 +97,12 @@ impl Remote {
                     remote.supersede(&target.path, None).await;
                 }
             }
-            remote.account.catalog.settle().await;
-            results
+            remote.account.catalog.settle().await?;
+            Ok(results)
         });
         let results = removal.await;
         guard.disarm();
-        results.map_err(|error| Error::internal(format!("a removal stopped: {error}")))
+        results.map_err(|error| Error::internal(format!("a removal stopped: {error}")))?
     }
 
     async fn find_targets(&self, scope: Scope, target: &DeleteTarget) -> Result<Vec<Target>> {

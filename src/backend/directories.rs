@@ -71,7 +71,7 @@ impl Remote {
             // Unless it was removed or moved away just now.
             if let Walk::Folder(directory) = self.walk(scope, path, None).await? {
                 if !made.is_empty() {
-                    self.account.catalog.settle().await;
+                    self.account.catalog.settle().await.at_path(path)?;
                 }
                 return Ok((directory.entry(path.clone()), !made.is_empty()));
             }
@@ -195,6 +195,7 @@ impl Remote {
             let _held = (lock, writing);
             let segment = path.segments().last().unwrap_or_default();
             let intent = remote.account.changing(&[parent], Vec::new()).await;
+            let intent = intent.at_path(&path)?;
             let made = remote.make_in(scope, turn, parent, segment, name, &path);
             let made = made.await;
             intent.done();
@@ -311,6 +312,13 @@ impl Remote {
                 .account
                 .changing(&[parent], vec![Touched::Folder(id)])
                 .await;
+            let intent = match intent {
+                Ok(intent) => intent,
+                Err(error) => {
+                    tracing::debug!(%error, "a folder made for a failed upload stays");
+                    return;
+                }
+            };
             match self
                 .account
                 .client

@@ -9,7 +9,7 @@ use super::path::RemotePath;
 use super::{Account, Remote};
 use crate::catalog::{Content, FileRecord, FolderRecord, Intent, Touched, Whirlpool};
 use crate::encoding::{Mask, NameCodec};
-use crate::fichier::{Access, same_name};
+use crate::fichier::{self, Access, same_name};
 
 /// What is left to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -251,18 +251,28 @@ impl Account {
     }
 
     /// Notes that something will be done.
+    ///
+    /// # Errors
+    /// When that cannot be noted: then it may not be done.
     pub(super) async fn intend(
         &self,
         folders: Vec<i64>,
         touched: Vec<Touched>,
         task: &Task,
-    ) -> Intent {
+    ) -> Result<Intent, fichier::Error> {
         self.catalog.intend(folders, touched, task.text()).await
     }
 
     /// Notes that one call will change what is in these folders. If nobody
     /// sees it end, they are listed anew.
-    pub(super) async fn changing(&self, folders: &[i64], touched: Vec<Touched>) -> Intent {
+    ///
+    /// # Errors
+    /// When that cannot be noted: then the call may not be made.
+    pub(super) async fn changing(
+        &self,
+        folders: &[i64],
+        touched: Vec<Touched>,
+    ) -> Result<Intent, fichier::Error> {
         let intent = self
             .catalog
             .intend(folders.to_vec(), touched, String::new());

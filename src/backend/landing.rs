@@ -450,6 +450,7 @@ impl Remote {
             let urls: Vec<String> = part.iter().map(|it| it.file().url.to_string()).collect();
             let touched = urls.iter().cloned().map(Touched::File).collect();
             let intent = account.changing(&[ROOT, folder], touched).await;
+            let intent = intent.at_path(path)?;
             let moved = account.client.move_files(scope, &urls, folder, None).await;
             // Where the answer is lost, the next question tells.
             let done = moved.at_path(path)?.done;
@@ -471,8 +472,7 @@ impl Remote {
             intent.done();
         }
         account.landings.seen(folder, Instant::now());
-        account.catalog.settle().await;
-        Ok(())
+        account.catalog.settle().await.at_path(path)
     }
 
     /// A file is in its directory. It goes all the same if something else became

@@ -156,13 +156,13 @@ impl Remote {
         let (account, url) = (account.clone(), file.url.clone());
         let task = self.account.tasks.spawn(async move {
             let client = &account.client;
-            let intent = account.changing(&[folder], Vec::new()).await;
+            let intent = account.changing(&[folder], Vec::new()).await?;
             let outcome = client.protect_file(scope, &url, &password).await;
             match &outcome {
                 Ok(()) => {
                     account.catalog.file_protected(folder, &url, true);
                     intent.done();
-                    account.catalog.settle().await;
+                    account.catalog.settle().await?;
                 }
                 Err(error) if error.outcome_unknown() => {}
                 Err(_) => intent.done(),
@@ -197,7 +197,7 @@ impl Remote {
                 return Ok(String::new());
             }
             let password = options.password.as_ref();
-            let intent = account.changing(&[parent], Vec::new()).await;
+            let intent = account.changing(&[parent], Vec::new()).await?;
             let shared = client.share_folder(scope, folder.id, password).await;
             match &shared {
                 Ok(_) if password.is_some() => {
@@ -206,8 +206,10 @@ impl Remote {
                 _ => {}
             }
             intent.done();
-            account.catalog.settle().await;
-            shared
+            let kept = account.catalog.settle().await;
+            let link: String = shared?;
+            kept?;
+            Ok::<_, fichier::Error>(link)
         });
         match task.await.map_err(stopped)? {
             Ok(link) => Ok(link),

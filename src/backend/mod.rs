@@ -12,8 +12,10 @@ mod delete;
 mod directories;
 mod entry;
 mod feed;
+mod identity;
 mod in_use;
 mod journal;
+mod keep_budget;
 mod landing;
 mod links;
 mod list;
@@ -39,12 +41,11 @@ mod seen;
 mod twins;
 mod warned;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use std::path::PathBuf;
-
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use about::Quota;
@@ -65,7 +66,7 @@ pub use read::{ByteRange, HashValue, Piece, Read, ReadOptions, Resolved};
 pub use refresh::Refreshed;
 pub use relocate::RelocateOptions;
 
-use crate::catalog::{self, Catalog, Source};
+use crate::catalog::{self, Catalog, Shelf, Source};
 use crate::clock::{Clock, to_millis};
 use crate::encoding::{Mask, NameCodec};
 use crate::error::{Error, Reason, Result};
@@ -91,8 +92,11 @@ pub struct AccountSettings {
     pub slots: Arc<Slots>,
     /// Checksums that are computed and recorded beside Whirlpool.
     pub record_hashes: Algorithms,
-    /// Where the catalog is kept; one file for each account.
-    pub catalog_dir: PathBuf,
+    /// Where what is remembered is kept.
+    pub shelf: Arc<Shelf>,
+    /// Until then 1Fichier is asked whose account it is, if that is not known;
+    /// without it, it is not.
+    pub identify: Option<CancellationToken>,
     /// The time of day.
     pub clock: Clock,
 }
@@ -134,7 +138,27 @@ pub struct Account {
     clock: Clock,
     record_hashes: Algorithms,
     tasks: Tasks,
+    shelf: Arc<Shelf>,
     _budget_keepers: Vec<AbortOnDropHandle<()>>,
+}
+
+/// The tree of a login, or a public folder that is read with it: where it comes
+/// from, and by which names it is remembered.
+fn source_of(login: &Login, share: Option<Share>) -> (Arc<Client>, Source, Vec<String>) {
+    let client = Arc::clone(&login.client);
+    let Some(Share {
+        id,
+        password,
+        pages,
+    }) = share
+    else {
+        let names = vec![client.fingerprint()];
+        return (Arc::clone(&client), Source::Account(client), names);
+    };
+    let client = Arc::new(client.read_only());
+    let shared = SharedFolder::new(Arc::clone(&client), pages, id, password);
+    let names = shared.fingerprints();
+    (client, Source::Shared(Arc::new(shared)), names)
 }
 
 impl Account {
@@ -142,7 +166,7 @@ impl Account {
     /// spoken to yet.
     ///
     /// # Errors
-    /// A text for the operator, when the catalog cannot be used.
+    /// A text for the operator, when there is no thread for the catalog.
     pub fn open(
         login: &Arc<Login>,
         share: Option<Share>,
@@ -150,40 +174,18 @@ impl Account {
         spool: Arc<SpoolDir>,
         tasks: Tasks,
     ) -> Result<Arc<Self>, String> {
-        let mut client = Arc::clone(&login.client);
         let pages = share.as_ref().map(|share| Arc::clone(&share.pages));
-        let (fingerprint, source) = match share {
-            None => (client.fingerprint(), Source::Account(Arc::clone(&client))),
-            Some(Share {
-                id,
-                password,
-                pages,
-            }) => {
-                client = Arc::new(client.read_only());
-                // Others write to it.
-                settings.catalog.exclusive = false;
-                let shared = SharedFolder::new(Arc::clone(&client), pages, id, password);
-                (shared.fingerprint(), Source::Shared(Arc::new(shared)))
-            }
-        };
-        let catalog = Catalog::open(
-            &settings.catalog_dir.join(format!("{fingerprint}.db")),
-            &fingerprint,
-            source,
-            settings.catalog,
-            settings.clock,
-        )?;
+        // Others write to a public folder.
+        settings.catalog.exclusive &= share.is_none();
+        let (client, source, names) = source_of(login, share);
+        let (shelf, clock) = (settings.shelf, settings.clock);
+        let catalog = Catalog::open(&shelf, names, source, settings.catalog, clock)?;
         login.remember(about::Known::remembered(&catalog));
         let keep = |budget: &Arc<Budget>, facts| {
-            keep_budget(
-                Arc::clone(budget),
-                facts,
-                Arc::clone(&catalog),
-                settings.clock,
-            )
+            keep_budget::keep(Arc::clone(budget), facts, Arc::clone(&catalog), clock)
         };
-        let mut budget_keepers = vec![keep(client.budget(), API_FACTS)];
-        budget_keepers.extend(pages.iter().map(|pages| keep(pages, PAGE_FACTS)));
+        let mut budget_keepers = vec![keep(client.budget(), keep_budget::API)];
+        budget_keepers.extend(pages.iter().map(|pages| keep(pages, keep_budget::PAGES)));
         let landings = landing::Landings::new(Arc::clone(&catalog));
         let account = Arc::new(Self {
             login: Arc::clone(login),
@@ -207,13 +209,28 @@ impl Account {
             recovery: recovery::Recovery::default(),
             warned: warned::Warned::default(),
             questions: questions::Questions::default(),
-            clock: settings.clock,
+            clock,
             record_hashes: settings.record_hashes,
             tasks,
+            shelf,
             _budget_keepers: budget_keepers,
         });
         account.resume();
+        tokio::spawn(learn(Arc::downgrade(&account), account.catalog.news()));
+        if let Some(stopped) = settings.identify
+            && !account.is_shared()
+        {
+            let finding = identity::find_out(Arc::downgrade(&account));
+            // It would keep the catalog open.
+            tokio::spawn(stopped.run_until_cancelled_owned(finding));
+        }
         Ok(account)
+    }
+
+    /// The names by which the tree of a login, or a public folder that is read
+    /// with it, is remembered.
+    pub fn names(login: &Login, share: Option<Share>) -> Vec<String> {
+        source_of(login, share).2
     }
 
     /// Whether it is a public folder.
@@ -234,51 +251,15 @@ impl Account {
     }
 }
 
-/// Under which names a budget is remembered: its lock, and its last call.
-type BudgetFacts = [&'static str; 2];
-const API_FACTS: BudgetFacts = ["locked_until", "last_call"];
-const PAGE_FACTS: BudgetFacts = ["pages_locked_until", "last_page"];
-
-/// Keeps a request budget across restarts: 1Fichier remembers the calls and
-/// its locks too.
-fn keep_budget(
-    budget: Arc<Budget>,
-    [lock, call]: BudgetFacts,
-    catalog: Arc<Catalog>,
-    clock: Clock,
-) -> AbortOnDropHandle<()> {
-    if let Some((until, text)) = catalog.fact(lock)
-        && let Ok(remaining) = until.time.duration_since(clock.now())
-    {
-        budget.restore_lock(remaining, &text);
+/// Takes up what earlier runs have left, where that is learnt after the start.
+async fn learn(account: Weak<Account>, mut news: tokio::sync::watch::Receiver<()>) {
+    while news.changed().await.is_ok() {
+        let Some(account) = account.upgrade() else {
+            return;
+        };
+        account.catalog.learn();
+        account.resume();
     }
-    if catalog
-        .fact(call)
-        .is_some_and(|(at, _)| clock.age(at) < Duration::from_secs(3))
-    {
-        budget.restore_calls();
-    }
-    let mut calls = budget.calls();
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut known_lock = None;
-        let mut known_call = None;
-        // Every call wakes this.
-        while calls.changed().await.is_ok() {
-            let now = clock.now();
-            if known_call.is_none_or(|known| now > known + Duration::from_secs(1)) {
-                catalog.remember_fact(call, String::new(), now);
-                known_call = Some(now);
-            }
-            let Some((remaining, text)) = budget.activity().locked else {
-                continue;
-            };
-            let until = now + remaining;
-            if known_lock.is_none_or(|known| until > known + Duration::from_secs(1)) {
-                catalog.remember_fact(lock, text, until);
-                known_lock = Some(until);
-            }
-        }
-    }))
 }
 
 /// A named view of an account, with its own name encoding and passwords.
@@ -318,10 +299,10 @@ impl Remote {
     /// The first thing that every change asks.
     ///
     /// # Errors
-    /// READ_ONLY.
+    /// READ_ONLY, STATE_UNAVAILABLE.
     pub fn check_writable(&self) -> Result<()> {
         if !self.is_read_only() {
-            return Ok(());
+            return Ok(self.account.catalog.check_kept()?);
         }
         Err(Error::new(
             Reason::ReadOnly,

@@ -1,9 +1,9 @@
 //! Modification times of files, kept beside 1Fichier.
 
-use super::Remote;
 use super::entry::{Entry, EntryKind};
 use super::path::RemotePath;
 use super::twins::FileAt;
+use super::{AtPath, Remote};
 use crate::error::Result;
 use crate::fichier::Scope;
 
@@ -30,13 +30,12 @@ impl Remote {
     /// Gives a file another modification time, in seconds since the Unix epoch.
     ///
     /// # Errors
-    /// FILE_NOT_FOUND, IS_A_DIRECTORY, READ_ONLY.
+    /// FILE_NOT_FOUND, IS_A_DIRECTORY, READ_ONLY, STATE_UNAVAILABLE.
     pub async fn set_modified(&self, scope: Scope, path: &RemotePath, time: i64) -> Result<()> {
         self.check_writable()?;
         let files = self.find_files(scope, path, None).await?;
         let FileAt { file, .. } = &files[0];
         self.account.catalog.set_modified(&file.url, time);
-        self.account.catalog.settle().await;
-        Ok(())
+        self.account.catalog.settle().await.at_path(path)
     }
 }

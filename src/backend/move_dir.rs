@@ -121,7 +121,8 @@ impl Remote {
                 });
                 let folders = vec![route.load.from.parent, route.load.to.parent];
                 let touched = vec![Touched::Folder(route.load.folder.id)];
-                let mut intent = Some(account.intend(folders, touched, &task).await);
+                let intent = account.intend(folders, touched, &task).await;
+                let mut intent = Some(intent.at_path(&source)?);
                 let carried = Carrier::new(&remote, &route.load, turn.take()).run();
                 let carried = match carried.await {
                     Ok(carried) => carried,
@@ -139,7 +140,8 @@ impl Remote {
                         if let Some(intent) = intent.take() {
                             account.leave(intent, task);
                         }
-                        account.catalog.settle().await;
+                        // That the outcome is not known is what the caller is told.
+                        let _ = account.catalog.settle().await;
                         return Err(error);
                     }
                     Carried::Arrived(folder, is_shown) => {
@@ -157,7 +159,7 @@ impl Remote {
                             Some(intent) => intent.done(),
                             None => {}
                         }
-                        account.catalog.settle().await;
+                        account.catalog.settle().await.at_path(&destination)?;
                         return Ok(Stored {
                             entry: Entry::directory(destination, &folder, 1),
                             replayed: false,

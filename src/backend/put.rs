@@ -528,7 +528,8 @@ impl PutSession {
         }
         let intent = account
             .intend(vec![folder], Vec::new(), &Task::Write(write.clone()))
-            .await;
+            .await
+            .at_path(&path)?;
         let was_there = adopted.is_some();
         let stored = match (adopted, content) {
             (Some(file), _) => {
@@ -599,7 +600,7 @@ impl PutSession {
             account.watch_for_second(&write, landed, &file);
         }
         account.written(intent, write, landed, &file, left);
-        account.catalog.settle().await;
+        account.catalog.settle().await.at_path(&path)?;
         Ok(remote.file_entry(path, &file, count).await)
     }
 }

@@ -225,7 +225,9 @@ impl Account {
         let looks = ids.iter().map(|id| operation(self.look_at(*id)));
         let ended = join_all(looks).await.into_iter().filter(|ended| *ended);
         let ended = ended.count() > 0;
-        self.catalog.settle().await;
+        if let Err(error) = self.catalog.settle().await {
+            tracing::debug!(%error, "what was found out of unfinished changes is not on disk yet");
+        }
         ended
     }
 

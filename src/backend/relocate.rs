@@ -13,7 +13,7 @@ use super::lost::{Fate, Look, Route};
 use super::path::RemotePath;
 use super::put::{PutOptions, Stored, WriteMode};
 use super::twins::{FileAt, pick};
-use super::{Remote, replay};
+use super::{AtPath, Remote, replay};
 use crate::catalog::{FileRecord, Intent, Touched};
 use crate::error::{Error, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
@@ -246,7 +246,8 @@ impl Relocation {
                 }
                 self.target = None;
                 self.remote.unmake(std::mem::take(&mut self.made)).await;
-                self.remote.account.catalog.settle().await;
+                // It fails anyway.
+                let _ = self.remote.account.catalog.settle().await;
                 Err(error)
             }
         }
@@ -277,18 +278,18 @@ impl Relocation {
         let to = opened.id();
         self.target = Some((opened, claim));
         self.route.to = to;
-        self.intend(older.iter().map(FileAt::target).collect()).await;
+        self.intend(older.iter().map(FileAt::target).collect()).await?;
         self.route.before = older.into_iter().map(|at| at.file.url).collect();
         Ok(())
     }
 
     /// The same with another source.
-    async fn intend_again(&mut self) {
+    async fn intend_again(&mut self) -> Result<()> {
         let before = self.intent.as_ref().map(|(_, write)| write.before.clone());
-        self.intend(before.unwrap_or_default()).await;
+        self.intend(before.unwrap_or_default()).await
     }
 
-    async fn intend(&mut self, before: Vec<Target>) {
+    async fn intend(&mut self, before: Vec<Target>) -> Result<()> {
         if let Some((intent, _)) = self.intent.take() {
             intent.done();
         }
@@ -351,7 +352,9 @@ impl Relocation {
             false => vec![Touched::File(file.url.to_string())],
         };
         let intent = account.intend(vec![from, to], touched, &task).await;
+        let intent = intent.at_path(&self.destination)?;
         self.intent = Some((intent, write));
+        Ok(())
     }
 
     fn parent(&self) -> RemotePath {
@@ -440,7 +443,7 @@ impl Relocation {
         self.route.from = *folder;
         self.route.file = file.clone();
         self.original = (*folder, file.clone());
-        self.intend_again().await;
+        self.intend_again().await?;
         Ok(true)
     }
 
@@ -528,7 +531,7 @@ impl Relocation {
         if let Some((intent, write)) = self.intent.take() {
             account.written(intent, write, landed, &moved, left);
         }
-        account.catalog.settle().await;
+        account.catalog.settle().await.at_path(&path)?;
         Ok(remote.file_entry(path, &moved, count).await)
     }
 

@@ -8,6 +8,7 @@ use super::path::RemotePath;
 use super::{Account, Remote};
 use crate::catalog::{FileRecord, FolderRecord};
 use crate::error::{Error, Reason, Result};
+use crate::fichier::{Priority, ROOT, Scope};
 
 /// Longest request id.
 const MAX_ID: usize = 256;
@@ -31,7 +32,8 @@ impl Remote {
     /// The outcome of an earlier call with this id and these arguments.
     ///
     /// # Errors
-    /// REQUEST_ID_REUSED when the arguments were others.
+    /// REQUEST_ID_REUSED when the arguments were others, STATE_UNAVAILABLE when
+    /// it is not known, or not on disk.
     pub(super) async fn replay(&self, id: &str, arguments: &str) -> Result<Option<Entry>> {
         if id.len() > MAX_ID {
             return Err(Error::invalid_field(
@@ -39,7 +41,17 @@ impl Remote {
                 format_args!("longer than {MAX_ID} bytes"),
             ));
         }
-        let Some((known, outcome)) = self.account.catalog.outcome(id).await else {
+        let catalog = &self.account.catalog;
+        let mut found = catalog.outcome(id).await?;
+        if found.is_none() && catalog.has_strays() {
+            // It may have been made with an earlier key: the root shows whose
+            // that was. The call needs it anyway.
+            let scope = Scope::new(Priority::Upload);
+            let _ = self.snapshot(scope, ROOT, None).await;
+            catalog.taken_over().await;
+            found = catalog.outcome(id).await?;
+        }
+        let Some((known, outcome)) = found else {
             return Ok(None);
         };
         if known != arguments {
@@ -48,6 +60,8 @@ impl Remote {
         let Ok(outcome) = serde_json::from_str::<Outcome>(&outcome) else {
             return Ok(None);
         };
+        // An earlier call may have failed for this alone.
+        catalog.settle().await?;
         let path = RemotePath::parse(&outcome.path)?;
         Ok(Some(match &outcome.what {
             Stored::File(file) => self.file_entry(path, file, 1).await,

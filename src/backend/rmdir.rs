@@ -146,11 +146,14 @@ impl Remote {
         let intent = self
             .account
             .changing(&[parent], vec![Touched::Folder(id)])
-            .await;
+            .await
+            .at_path(path)?;
         let removed = self.remove_noted(scope, path, parent, id).await;
         intent.done();
-        self.account.catalog.settle().await;
-        removed
+        let kept = self.account.catalog.settle().await;
+        let was_there = removed?;
+        kept.at_path(path)?;
+        Ok(was_there)
     }
 
     async fn remove_noted(

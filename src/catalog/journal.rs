@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use super::Catalog;
-use super::store::{self, Store, Write};
-use crate::sync::Mutex;
+use super::store::{self, Write};
+use crate::fichier;
+use crate::sync::{Mutex, MutexGuard};
 
 /// What an earlier run had begun, and did not note the end of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,46 +22,43 @@ pub struct Unfinished {
     pub what: String,
 }
 
-/// The numbers of intents.
+/// What earlier runs had begun.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
-    next: AtomicU64,
-    unfinished: Mutex<Vec<Unfinished>>,
-}
+pub(super) struct Journal(Mutex<Vec<Unfinished>>);
 
 impl Journal {
+    fn lock(&self) -> MutexGuard<'_, Vec<Unfinished>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Catalog {
     /// What an earlier run has left. What it had begun to change is doubted.
-    pub(super) fn open(store: &Store) -> Self {
-        let left = store.intents();
-        let last = left.iter().map(|intent| intent.id).max().unwrap_or(0);
+    /// Where the catalog is its own, its changes of that do not count either.
+    pub(super) fn take_up(&self, left: Vec<store::Intent>, own: bool) {
         let folders: BTreeSet<i64> = left.iter().flat_map(|left| left.folders.clone()).collect();
         for folder in folders {
-            store.write(Write::Doubt { folder });
+            self.doubt(folder);
         }
-        for intent in &left {
+        for intent in left.iter().filter(|_| own) {
             for (folder, touched) in intent
                 .folders
                 .iter()
                 .flat_map(|folder| intent.touched.iter().map(move |touched| (*folder, touched)))
             {
                 let touched = touched.clone();
-                store.write(Write::Unsure { folder, touched });
+                self.store.write(Write::Unsure { folder, touched });
             }
         }
-        let mut unfinished = Vec::new();
         for intent in left {
             match intent.what {
                 // Nothing more to do than not to trust.
-                what if what.is_empty() => store.write(Write::Done { id: intent.id }),
-                what => unfinished.push(Unfinished {
+                what if what.is_empty() => self.end_intent(intent.id),
+                what => self.journal.lock().push(Unfinished {
                     id: intent.id,
                     what,
                 }),
             }
-        }
-        Self {
-            next: (last + 1).into(),
-            unfinished: unfinished.into(),
         }
     }
 }
@@ -108,13 +105,17 @@ impl Catalog {
     /// Notes that the content of these folders is about to change, and waits
     /// until that is on disk. With a text it is told to the next run if this
     /// one does not end it.
+    ///
+    /// # Errors
+    /// When the disk does not take it: then nothing may be changed.
     pub async fn intend(
         self: &Arc<Self>,
         folders: Vec<i64>,
         touched: Vec<Touched>,
         what: String,
-    ) -> Intent {
-        let id = self.journal.next.fetch_add(1, Ordering::Relaxed);
+    ) -> Result<Intent, fichier::Error> {
+        self.check_kept()?;
+        let id = self.store.next_intent();
         let intent = Intent {
             catalog: Arc::clone(self),
             id,
@@ -127,26 +128,26 @@ impl Catalog {
             touched: touched.iter().flat_map(Touched::texts).collect(),
             what,
         }));
-        self.settle().await;
-        intent
+        match self.settle().await {
+            Ok(()) => Ok(intent),
+            Err(error) => {
+                intent.done();
+                Err(error)
+            }
+        }
     }
 
     /// Notes what is left to do, to be on disk with the next
     /// [`Catalog::settle`]. It stays there until [`Catalog::end_intent`].
     pub fn note(&self, what: String) -> u64 {
-        let id = self.journal.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.store.next_intent();
         self.rewrite_intent(id, what);
         id
     }
 
     /// What an earlier run has begun and not ended. Told once.
     pub fn take_unfinished(&self) -> Vec<Unfinished> {
-        let mut unfinished = self
-            .journal
-            .unfinished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut unfinished)
+        std::mem::take(&mut self.journal.lock())
     }
 
     /// It is known how an intent ended.
@@ -197,12 +198,14 @@ mod schedules;
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::SystemTime;
 
     use super::*;
     use crate::catalog::content::{FileRecord, FolderRecord};
     use crate::catalog::node::Change;
+    use crate::catalog::{Settings, Shelf, Source};
+    use crate::clock::Clock;
+    use crate::fichier::{ApiKey, Client, Hosts, Limits};
 
     fn file(url: &str) -> FileRecord {
         FileRecord {
@@ -237,17 +240,24 @@ mod tests {
         })
     }
 
-    async fn changes(path: &Path, folder: i64) -> Vec<String> {
-        let store = Store::open(path, "account").unwrap();
-        let changes = store.load(folder).await.changes.into_iter();
+    fn open(shelf: &Arc<Shelf>) -> Arc<Catalog> {
+        let hosts = Hosts::new("http://127.0.0.1:9/v1").unwrap();
+        let client = Client::new(hosts, ApiKey::new("k").unwrap(), Limits::none());
+        let source = Source::Account(Arc::new(client.unwrap()));
+        let names = vec!["x".to_owned()];
+        Catalog::open(shelf, names, source, Settings::default(), Clock::system()).unwrap()
+    }
+
+    async fn changes(catalog: &Catalog, folder: i64) -> Vec<String> {
+        let changes = catalog.store.load(folder).await.changes.into_iter();
         changes.map(|(_, change)| format!("{change:?}")).collect()
     }
 
     #[tokio::test]
     async fn what_was_not_ended_is_told_once_and_its_own_changes_do_not_count() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.db");
-        let store = Store::open(&path, "account").unwrap();
+        let shelf = Shelf::new(dir.path().to_owned(), []);
+        let catalog = open(&shelf);
         let at = SystemTime::now();
         let change = |folder, change| Write::Change { folder, change, at };
         for write in [
@@ -262,25 +272,25 @@ mod tests {
             intent(5, &[2], &[], "over"),
             Write::Done { id: 5 },
         ] {
-            store.write(write);
+            catalog.store.write(write);
         }
-        drop(store);
-        let store = Store::open(&path, "account").unwrap();
-        let journal = Journal::open(&store);
-        let told = std::mem::take(&mut *journal.unfinished.lock().unwrap());
+        drop(catalog);
+        let catalog = open(&shelf);
         let what = "a task".to_owned();
-        assert_eq!(told, [Unfinished { id: 4, what }]);
-        assert_eq!(journal.next.into_inner(), 5);
-        drop(store);
-        let left = changes(&path, 1).await;
+        assert_eq!(catalog.take_unfinished(), [Unfinished { id: 4, what }]);
+        assert_eq!(catalog.take_unfinished(), []);
+        assert_eq!(catalog.store.next_intent(), 5);
+        drop(catalog);
+        // Only what somebody has to end is still there.
+        let catalog = open(&shelf);
+        let left: Vec<_> = catalog.take_unfinished();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].id, 4);
+        let left = changes(&catalog, 1).await;
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left[0].contains("other") && left[1].contains("77"));
-        let left = changes(&path, 2).await;
+        let left = changes(&catalog, 2).await;
         assert_eq!(left.len(), 1, "another folder's file counts: {left:?}");
         assert!(left[0].contains("touched"));
-        // Only what somebody has to end is still there.
-        let store = Store::open(&path, "account").unwrap();
-        let left: Vec<_> = store.intents().iter().map(|intent| intent.id).collect();
-        assert_eq!(left, [4]);
     }
 }

@@ -19,12 +19,10 @@ mod walk;
 mod windows;
 
 use std::fmt;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 pub use content::{Content, FileRecord, FolderRecord, Whirlpool};
@@ -32,14 +30,15 @@ pub use journal::{Intent, Touched, Unfinished};
 pub use order::newest_first;
 pub use recorded::ContentKey;
 pub use source::Source;
-pub use store::Store;
+pub use store::Shelf;
 
 use crate::clock::{Clock, Moment};
 use crate::encoding::NameCodec;
 use crate::error::Result;
+use crate::fichier;
 use crate::sync::{Mutex, MutexGuard};
 use node::{Change, Item, Node, State};
-use store::Write;
+use store::{Lesson, Store, Write};
 
 /// How long an own change stands against listings that do not show it.
 const GRACE: Duration = Duration::from_secs(300);
@@ -58,6 +57,8 @@ pub struct Settings {
     pub exclusive: bool,
     /// Entries held in memory at the most; the folders used least recently go.
     pub max_entries: usize,
+    /// Nothing is promised that cannot be written to disk.
+    pub state_required: bool,
 }
 
 impl Default for Settings {
@@ -66,6 +67,7 @@ impl Default for Settings {
             freshness: Duration::from_secs(300),
             exclusive: false,
             max_entries: 200_000,
+            state_required: true,
         }
     }
 }
@@ -106,8 +108,6 @@ pub struct Catalog {
     state: Mutex<State>,
     walks: Arc<Semaphore>,
     journal: journal::Journal,
-    /// The number of the next file that is stored.
-    order: AtomicU64,
 }
 
 impl fmt::Debug for Catalog {
@@ -117,56 +117,65 @@ impl fmt::Debug for Catalog {
 }
 
 impl Catalog {
-    /// The catalog of an account, as far as it is remembered at `path`.
-    /// `account` tells one account from another.
+    /// The catalog of an account, as far as it is remembered on a shelf under
+    /// the first of these names. The others are names that earlier versions
+    /// gave to the same.
     ///
     /// # Errors
-    /// A text for the operator when the database cannot be used at all.
+    /// A text for the operator when there is no name or no thread for it.
     pub fn open(
-        path: &Path,
-        account: &str,
+        shelf: &Arc<Shelf>,
+        names: Vec<String>,
         source: Source,
         settings: Settings,
         clock: Clock,
     ) -> Result<Arc<Self>, String> {
-        let store = Store::open(path, account)?;
-        if store.was_set_aside() {
-            source.restore_unknown();
-        }
-        if store.has_crashed() {
-            // Its last calls may not have been noted.
-            source.restore_calls();
-        }
-        for (folder, at) in store.listed_since(clock.now() - Duration::from_secs(60)) {
-            source.restore_listing(folder, clock.age(Moment::remembered(at)));
-        }
+        let options = store::Options {
+            names,
+            is_shared: source.is_shared(),
+            required: settings.state_required,
+            clock,
+        };
         let catalog = Self {
-            journal: journal::Journal::open(&store),
+            store: Store::open(shelf, options)?,
+            journal: journal::Journal::default(),
             source,
             settings,
             clock,
-            store,
             state: Mutex::default(),
             walks: Arc::new(Semaphore::new(WALKS)),
-            order: AtomicU64::new(1),
         };
-        // Each start counts above all that earlier ones have given.
-        const STARTS: &str = "starts";
-        let starts = catalog
-            .fact(STARTS)
-            .and_then(|(_, starts)| starts.parse::<u32>().ok())
-            .map_or(0, |starts| starts.wrapping_add(1) % (1 << 22));
-        catalog.remember_fact(STARTS, starts.to_string(), clock.now());
-        catalog
-            .order
-            .store((u64::from(starts) << 32) + 1, Ordering::Relaxed);
+        catalog.learn();
         Ok(Arc::new(catalog))
+    }
+
+    /// Wakes when there is something to [learn](Self::learn).
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.store.news()
+    }
+
+    /// Takes up what was learnt of earlier runs: at the start, or later, where
+    /// it could not be read before or another key has left it.
+    pub fn learn(&self) {
+        for lesson in self.store.lessons() {
+            match lesson {
+                Lesson::RecentCalls => self.source.restore_calls(),
+                Lesson::UnknownListings => self.source.restore_unknown(),
+                Lesson::Listed(folders) => {
+                    for (folder, at) in folders {
+                        let age = self.clock.age(Moment::remembered(at));
+                        self.source.restore_listing(folder, age);
+                    }
+                }
+                Lesson::Left { intents, own } => self.take_up(intents, own),
+            }
+        }
     }
 
     /// A number for a file that is stored now: larger than those of all files
     /// stored before, in earlier runs too.
     pub fn next_order(&self) -> u64 {
-        self.order.fetch_add(1, Ordering::Relaxed)
+        self.store.next_order()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -452,8 +461,23 @@ impl Catalog {
 
     /// Waits until all changes so far are on disk: what is acknowledged must
     /// survive a crash.
-    pub async fn settle(&self) {
-        self.store.flush().await;
+    ///
+    /// # Errors
+    /// When the disk does not take them. They stay in memory, and are written
+    /// when it does.
+    pub async fn settle(&self) -> Result<(), fichier::Error> {
+        self.store.flush().await.map_err(fichier::Error::unkept)
+    }
+
+    /// Whether what is done now could be noted on disk, as far as is known.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub fn check_kept(&self) -> Result<(), fichier::Error> {
+        match self.store.refusal() {
+            Some(why) => Err(fichier::Error::unkept(why)),
+            None => Ok(()),
+        }
     }
 
     /// Whether a fresh listing of the folder shows anything in it.
@@ -535,10 +559,22 @@ impl Catalog {
 
     /// The arguments and the outcome of an earlier call with this request id,
     /// if it was less than half an hour ago.
-    pub async fn outcome(&self, request: &str) -> Option<(String, String)> {
+    ///
+    /// # Errors
+    /// When that cannot be known now.
+    pub async fn outcome(&self, request: &str) -> Result<Option<(String, String)>, fichier::Error> {
         const MEMORY: Duration = Duration::from_secs(1_800);
-        let (at, arguments, outcome) = self.store.outcome(request.to_owned()).await?;
-        (self.clock.age(Moment::remembered(at)) < MEMORY).then_some((arguments, outcome))
+        let found = self.store.outcome(request.to_owned()).await;
+        let found = found.map_err(fichier::Error::unkept)?;
+        Ok(found.and_then(|(at, arguments, outcome)| {
+            let age = self.clock.age(Moment::remembered(self.past(at)));
+            (age < MEMORY).then_some((arguments, outcome))
+        }))
+    }
+
+    /// A moment that was noted; a clock that was ahead then counts as now.
+    fn past(&self, at: SystemTime) -> SystemTime {
+        at.min(self.clock.now())
     }
 
     /// Remembers a fact about the account.
@@ -553,7 +589,44 @@ impl Catalog {
     /// A remembered fact, and when it was so.
     pub fn fact(&self, name: &str) -> Option<(Moment, String)> {
         let (at, value) = self.store.fact(name)?;
-        Some((Moment::remembered(at), value))
+        Some((Moment::remembered(self.past(at)), value))
+    }
+
+    /// The same of a fact about the time to come.
+    pub fn fact_ahead(&self, name: &str) -> Option<(SystemTime, String)> {
+        self.store.fact(name)
+    }
+
+    /// When 1Fichier was asked last who the account is, with another key.
+    pub fn asked_with_another_key(&self) -> Option<Duration> {
+        let (at, _) = self.fact(store::ASKED)?;
+        Some(self.clock.age(at))
+    }
+
+    /// Whether 1Fichier has told whose account it is.
+    pub fn is_identified(&self) -> bool {
+        self.store.is_identified()
+    }
+
+    /// 1Fichier has told whose account it is: what was remembered of it under
+    /// other keys belongs to it.
+    pub fn identify(&self, account: &str) {
+        self.store.identify(account.to_owned());
+    }
+
+    /// Waits until what was remembered under another key is taken over, as far
+    /// as listings have shown that it is this account's.
+    pub async fn taken_over(&self) {
+        // What a listing shows is looked at when it is written.
+        if self.settle().await.is_ok() {
+            self.store.taken_over().await;
+        }
+    }
+
+    /// Whether there are databases that no key opens, and that may be this
+    /// account's.
+    pub fn has_strays(&self) -> bool {
+        self.store.has_strays()
     }
 
     /// Counters for people.

@@ -44,6 +44,6 @@ impl Catalog {
 
     /// The times of files, by link; of those only that have one.
     pub async fn modified(&self, urls: Vec<String>) -> HashMap<String, i64> {
-        self.store.modified(urls).await.unwrap_or_default()
+        self.store.modified(urls).await
     }
 }

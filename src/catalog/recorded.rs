@@ -38,6 +38,14 @@ impl ContentKey {
         }
     }
 
+    /// As it stands in a database.
+    pub(super) fn new(identity: &[u8], size: u64) -> Self {
+        Self {
+            identity: identity.into(),
+            size,
+        }
+    }
+
     pub(super) fn identity(&self) -> &[u8] {
         &self.identity
     }

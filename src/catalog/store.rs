@@ -1,74 +1,67 @@
-//! The catalog on disk: an SQLite database that a warm start reads instead of
-//! asking 1Fichier again.
+//! What is remembered on disk: two SQLite databases.
+//!
+//! One holds what can be listed again: a warm start reads it instead of asking
+//! 1Fichier. If it is damaged it is put away, and listings are made anew. The
+//! other holds what cannot be listed again: times, checksums, outcomes, and
+//! what is begun (`user.rs`). Nothing that happens to the first touches the
+//! second.
+//!
+//! An error that may pass, such as a full disk, is waited for: what cannot be
+//! written stays in memory, and is written when that is possible. Until then
+//! nobody is told that it is on disk.
 //!
 //! SQLite through `rusqlite`: its calls block, which suits one writer thread
 //! that groups many small changes into one transaction; an async wrapper would
-//! add threads of its own and nothing else. One process uses the database; the
+//! add threads of its own and nothing else. One process uses the databases; the
 //! state directory's lock sees to that.
 
+mod cache;
 mod checksums;
+mod import;
+mod layout;
 mod modified;
+mod open;
+mod owner;
+mod queue;
+mod real;
 mod rows;
+mod shared;
+mod shelf;
+mod take_over;
 #[cfg(test)]
 mod tests;
+mod trouble;
+mod unsaved;
+mod user;
+mod writer;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::watch;
 
 use super::content::{Content, FileRecord};
 use super::node::Change;
 use super::recorded::ContentKey;
 use crate::checksum::Checksum;
-use crate::clock::{from_millis, to_millis};
-use crate::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use crate::sync::{Mutex, MutexGuard, thread};
-use rows::{load, write_group};
+use crate::clock::Clock;
+use crate::sync::thread;
+use queue::Side;
+use shared::{Shared, Wait, lock};
+use unsaved::Time;
+use user::Kind;
+use writer::Writer;
 
-/// Changes with the layout of the tables. A number without a way to this one is
-/// not read.
-const SCHEMA: i64 = 5;
-/// From one layout to the next.
-const MIGRATIONS: [(i64, &str); 3] = [(2, checksums::TABLE), (3, INTENTS), (4, modified::TABLE)];
-/// Changes written in one transaction at the most.
-const GROUP: usize = 1_000;
-/// Changes that may wait for the writer.
-const QUEUE: usize = 10_000;
+pub use shelf::Shelf;
 
-const TABLES: &str = "
-CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
--- listed_at is negative when what is remembered is not to be trusted.
-CREATE TABLE listings (folder INTEGER PRIMARY KEY, listed_at INTEGER NOT NULL, as_of INTEGER NOT NULL);
-CREATE TABLE files (
-    folder INTEGER NOT NULL, url TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, time INTEGER,
-    whirlpool BLOB, content_type TEXT NOT NULL, flags INTEGER NOT NULL,
-    PRIMARY KEY (folder, url)) WITHOUT ROWID;
-CREATE TABLE folders (
-    parent INTEGER NOT NULL, id INTEGER NOT NULL, name TEXT NOT NULL, time INTEGER, flags INTEGER NOT NULL,
-    PRIMARY KEY (parent, id)) WITHOUT ROWID;
-CREATE TABLE changes (folder INTEGER NOT NULL, at INTEGER NOT NULL, change TEXT NOT NULL);
-CREATE INDEX changes_by_folder ON changes (folder);
-CREATE INDEX changes_by_time ON changes (at);
-CREATE TABLE outcomes (request TEXT PRIMARY KEY, at INTEGER NOT NULL, arguments TEXT NOT NULL, outcome TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE facts (name TEXT PRIMARY KEY, at INTEGER NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;
-";
-
-/// Finds the folders that hold one: there is only one of them.
-const PARENTS: &str = "CREATE INDEX IF NOT EXISTS folders_by_id ON folders (id);";
-
-/// What is about to be changed.
-///
-/// `touched` holds, for each file or folder concerned, how changes that added or
-/// removed it are written.
-const INTENTS: &str = "CREATE TABLE intents (
-    id INTEGER PRIMARY KEY, folders TEXT NOT NULL, touched TEXT NOT NULL, what TEXT NOT NULL);";
+/// When 1Fichier was asked last who an account is, under another key: a fact.
+pub(super) const ASKED: &str = "user_info_asked";
 
 /// An intent that was not ended.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Intent {
     pub(super) id: u64,
     pub(super) folders: Vec<i64>,
@@ -164,380 +157,379 @@ pub(super) enum Write {
     Done {
         id: u64,
     },
-    /// Everything before it is written.
-    Barrier(Sender<()>),
+    /// What the account is known by.
+    Identity {
+        account: String,
+    },
 }
 
-/// The database of one account.
+impl Write {
+    /// Where it goes.
+    fn side(&self) -> Side {
+        match self.folder() {
+            Some(_) => Side::Cache,
+            None => Side::User,
+        }
+    }
+
+    /// The folder that it is about; what is about none cannot be listed again.
+    fn folder(&self) -> Option<i64> {
+        match self {
+            Self::Listing { folder, .. }
+            | Self::Change { folder, .. }
+            | Self::Doubt { folder }
+            | Self::Forget { folder }
+            | Self::FolderGone { folder }
+            | Self::File { folder, .. }
+            | Self::FolderMissing { parent: folder, .. }
+            | Self::Missing { folder, .. }
+            | Self::Unsure { folder, .. } => Some(*folder),
+            Self::Outcome { .. }
+            | Self::Fact { .. }
+            | Self::Checksums { .. }
+            | Self::Modified { .. }
+            | Self::ModifiedOf { .. }
+            | Self::ModifiedNoMore { .. }
+            | Self::Intent(_)
+            | Self::Done { .. }
+            | Self::Identity { .. } => None,
+        }
+    }
+}
+
+/// What is learnt of earlier runs: at the start, or later, where something
+/// could not be read before or belongs to another key.
 #[derive(Debug)]
-pub struct Store {
-    path: PathBuf,
-    queue: Option<SyncSender<Write>>,
-    reader: Arc<Mutex<Connection>>,
-    problem: Arc<Mutex<Option<String>>>,
-    writer: Option<thread::JoinHandle<()>>,
-    set_aside: bool,
-    /// Spares looking for what was never recorded.
-    has_checksums: AtomicBool,
-    has_modified: AtomicBool,
-    crashed: bool,
+pub(super) enum Lesson {
+    /// It may have called a moment ago.
+    RecentCalls,
+    /// It may have listed any folder a moment ago.
+    UnknownListings,
+    /// It listed these, the oldest first.
+    Listed(Vec<(i64, SystemTime)>),
+    /// What it had begun and not ended. `own` says that the cache is that
+    /// run's.
+    Left { intents: Vec<Intent>, own: bool },
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Which databases, and what is done with them.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    /// Their name; then names by which earlier versions knew the same. One that
+    /// is in use in this server is passed over.
+    pub(super) names: Vec<String>,
+    /// They are of a public folder.
+    pub(super) is_shared: bool,
+    /// Nothing is done that cannot be noted on disk.
+    pub(super) required: bool,
+    pub(super) clock: Clock,
+}
+
+/// Both databases of one account.
+pub(super) struct Store {
+    shared: Arc<Shared>,
+    writer: Option<thread::JoinHandle<()>>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
 }
 
 impl Store {
-    /// Opens or makes the database of an account. One that is damaged, newer
-    /// or of another account is set aside under another name.
+    /// Opens or makes the databases of an account. What cannot be opened now
+    /// is opened later.
     ///
     /// # Errors
-    /// A text for the operator, when not even a new one can be made.
-    pub fn open(path: &Path, account: &str) -> Result<Self, String> {
-        Self::open_with(path, account, "")
+    /// A text for the operator, when there is no name or no thread for it.
+    pub(super) fn open(shelf: &Arc<Shelf>, options: Options) -> Result<Self, String> {
+        Self::open_with(shelf, options, |_| ())
     }
 
-    pub(super) fn open_with(path: &Path, account: &str, settings: &str) -> Result<Self, String> {
-        let failed =
-            |error: rusqlite::Error| format!("cannot use the catalog {}: {error}", path.display());
-        let mut is_aside = false;
-        if path.exists()
-            && let Err(why) = check(path, account)
-        {
-            is_aside = true;
-            let aside = set_aside(path)
-                .map_err(|error| format!("cannot set {} aside: {error}", path.display()))?;
-            tracing::warn!(catalog = %path.display(), set_aside = %aside.display(), why, "the catalog is not used; starting with an empty one");
-        }
-        let writer = open(path).map_err(failed)?;
-        let fresh: Option<i64> = writer
-            .query_row(
-                "SELECT 1 FROM sqlite_master WHERE name = 'meta'",
-                [],
-                |row| row.get(0),
-            )
-            .optional()
-            .map_err(failed)?;
-        if fresh.is_none() {
-            let more = [checksums::TABLE, INTENTS, modified::TABLE].concat();
-            let make = format!("BEGIN; {TABLES} {more} COMMIT;");
-            writer.execute_batch(&make).map_err(failed)?;
-            writer
-                .execute(
-                    "INSERT INTO meta VALUES ('schema', ?1), ('account', ?2)",
-                    params![SCHEMA, account],
-                )
-                .map_err(failed)?;
-        }
-        migrate(&writer).map_err(failed)?;
-        writer.execute_batch(PARENTS).map_err(failed)?;
-        // Told only by a run that wrote all that it had to write.
-        let closed = writer
-            .execute("DELETE FROM meta WHERE name = 'closed'", [])
-            .map_err(failed)?;
-        writer.execute_batch(settings).map_err(failed)?;
-        let reader = open(path).map_err(failed)?;
-        let has_checksums = checksums::exist(&reader).map_err(failed)?;
-        let has_modified = modified::exist(&reader).map_err(failed)?;
-        let (queue, receiver) = sync_channel(QUEUE);
-        let problem = Arc::new(Mutex::new(None));
-        let thread = {
-            let (problem, path) = (Arc::clone(&problem), path.to_owned());
-            let write = move || write_all(writer, &receiver, &problem, &path);
-            thread::spawn("catalog", write)
-                .map_err(|error| format!("cannot start a thread: {error}"))?
+    fn open_with(
+        shelf: &Arc<Shelf>,
+        options: Options,
+        prepare: impl FnOnce(&Shared),
+    ) -> Result<Self, String> {
+        let Options {
+            mut names,
+            is_shared,
+            required,
+            clock,
+        } = options;
+        let held = names.iter().find_map(|name| shelf.hold(name));
+        let held = held.ok_or("the databases of an account are in use already")?;
+        names.retain(|name| name != held.name());
+        let kind = match is_shared {
+            true => Kind::Shared,
+            false => Kind::Account,
         };
+        let shared = Arc::new(Shared::new(held, required, clock));
+        prepare(&shared);
+        let mut writer = Writer::new(Arc::clone(&shared), kind, names);
+        writer.turn(false);
+        let thread = thread::spawn("catalog", move || writer.run())
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Self {
-            path: path.to_owned(),
-            queue: Some(queue),
-            reader: Arc::new(Mutex::new(reader)),
-            problem,
+            shared,
             writer: Some(thread),
-            set_aside: is_aside,
-            has_checksums: has_checksums.into(),
-            has_modified: has_modified.into(),
-            crashed: fresh.is_some() && closed == 0,
         })
     }
 
-    /// Whether an older database could not be used.
-    pub(super) fn was_set_aside(&self) -> bool {
-        self.set_aside
+    /// What people should know; `None` when all is well.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.shared.problem()
     }
 
-    /// Whether the last run ended before it had written everything.
-    pub(super) fn has_crashed(&self) -> bool {
-        self.crashed
+    /// What was learnt of earlier runs since the last time.
+    pub(super) fn lessons(&self) -> Vec<Lesson> {
+        self.shared.take_lessons()
     }
 
-    /// Why nothing is written any more; `None` when all is well.
-    pub fn problem(&self) -> Option<String> {
-        lock(&self.problem).clone()
+    /// Wakes when there is more to learn.
+    pub(super) fn news(&self) -> watch::Receiver<()> {
+        self.shared.news.subscribe()
+    }
+
+    /// A number for a file that is stored now.
+    pub(super) fn next_order(&self) -> u64 {
+        self.shared.order.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A number for something that is about to be changed.
+    pub(super) fn next_intent(&self) -> u64 {
+        self.shared.next_intent.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Queues something to write.
     pub(super) fn write(&self, write: Write) {
-        let Some(queue) = &self.queue else { return };
-        match write {
-            Write::Checksums { .. } => self.has_checksums.store(true, Ordering::Relaxed),
-            Write::Modified { .. } => self.has_modified.store(true, Ordering::Relaxed),
-            _ => {}
+        self.shared.push(write);
+    }
+
+    /// Why nothing is promised now that must be on disk; `None` when it is.
+    pub(super) fn refusal(&self) -> Option<String> {
+        if !self.shared.required {
+            return None;
         }
-        // Waits while the queue is full, for the milliseconds that the writer
-        // takes: it needs no lock that is held here.
-        let _ = queue.send(write);
+        lock(&self.shared.queue).refusing.clone()
     }
 
     /// Waits until all that was queued is on disk.
-    pub(super) async fn flush(&self) {
-        let (done, written) = channel();
-        self.write(Write::Barrier(done));
-        let _ = thread::blocking(move || written.recv()).await;
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) async fn flush(&self) -> Result<(), String> {
+        let flushed = self.wait(false).await;
+        match self.shared.required {
+            true => flushed,
+            // The operator wants to go on.
+            false => Ok(()),
+        }
+    }
+
+    async fn wait(&self, is_reader: bool) -> Result<(), String> {
+        match self.shared.wait(is_reader) {
+            Wait::Over(result) => result,
+            Wait::For(answer) => {
+                let answered = thread::blocking(move || answer.recv()).await;
+                let stopped = || Err("the server is stopping".to_owned());
+                match answered {
+                    Some(Ok(answer)) => answer,
+                    _ => stopped(),
+                }
+            }
+        }
     }
 
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        side: Side,
+        read: impl Fn(&rusqlite::Connection) -> Result<T, trouble::Trouble> + Send + 'static,
     ) -> Option<T> {
-        if self.problem().is_some() {
-            return None; // what is on disk fell behind
-        }
-        let reader = Arc::clone(&self.reader);
-        let result = thread::blocking(move || read(&lock(&reader))).await?;
-        // A damaged page is noticed when it is needed: to read them all at the
-        // start would take longer the larger the account is.
-        result
-            .inspect_err(|error| give_up(&self.problem, &self.path, error))
-            .ok()
+        let shared = Arc::clone(&self.shared);
+        thread::blocking(move || shared.read(side, read)).await?
     }
 
     /// What is remembered of a folder.
     pub(super) async fn load(&self, folder: i64) -> Remembered {
-        self.flush().await;
         let nothing = Remembered {
             content: None,
             changes: Vec::new(),
         };
-        self.read(move |connection| load(connection, folder))
-            .await
-            .unwrap_or(nothing)
+        // What is on disk fell behind.
+        if self.wait(true).await.is_err() && lock(&self.shared.queue).concerns(folder) {
+            return nothing;
+        }
+        self.read(Side::Cache, move |connection| {
+            Ok(rows::load(connection, folder)?)
+        })
+        .await
+        .unwrap_or(nothing)
     }
 
     /// Whether any checksums were recorded.
     pub(super) fn has_checksums(&self) -> bool {
-        self.has_checksums.load(Ordering::Relaxed)
+        self.shared.has_checksums.load(Ordering::Relaxed)
     }
 
-    /// The recorded checksums of contents, in order. Those that are not on disk
-    /// yet are not acknowledged yet either.
+    /// The recorded checksums of contents, in order.
     pub(super) async fn checksums(&self, keys: Vec<ContentKey>) -> Option<Vec<Vec<Checksum>>> {
         if !self.has_checksums() {
             return None;
         }
-        self.read(move |connection| checksums::look_up(connection, &keys))
-            .await
+        let unsaved: Vec<_> = {
+            let queue = lock(&self.shared.queue);
+            let of = |key: &ContentKey| {
+                let mut sums = queue
+                    .in_work
+                    .as_ref()
+                    .and_then(|in_work| in_work.sums(key).cloned())
+                    .unwrap_or_default();
+                if let Some(newer) = queue.pending.sums(key) {
+                    checksums::merge(&mut sums, newer.clone());
+                }
+                sums
+            };
+            match queue.has_unsaved() {
+                true => keys.iter().map(of).collect(),
+                false => Vec::new(),
+            }
+        };
+        let count = keys.len();
+        let read = self.read(Side::User, move |connection| {
+            Ok(checksums::look_up(connection, &keys)?)
+        });
+        let mut sums = read.await.unwrap_or_else(|| vec![Vec::new(); count]);
+        for (sums, newer) in sums.iter_mut().zip(unsaved) {
+            if !newer.is_empty() {
+                checksums::merge(sums, newer);
+            }
+        }
+        Some(sums)
     }
 
     /// Whether any modification times were set.
     pub(super) fn has_modified(&self) -> bool {
-        self.has_modified.load(Ordering::Relaxed)
+        self.shared.has_modified.load(Ordering::Relaxed)
     }
 
-    /// The modification times of files, where there are any. Those that are
-    /// not on disk yet are not acknowledged yet either.
-    pub(super) async fn modified(&self, urls: Vec<String>) -> Option<HashMap<String, i64>> {
-        self.read(move |connection| modified::look_up(connection, &urls))
-            .await
+    /// The modification times of files, where there are any.
+    pub(super) async fn modified(&self, urls: Vec<String>) -> HashMap<String, i64> {
+        let mut times = HashMap::new();
+        // By the file that the database is asked for: those that have its time.
+        let mut asked: HashMap<String, Vec<String>> = HashMap::new();
+        {
+            let queue = lock(&self.shared.queue);
+            for url in urls {
+                let in_work = queue.in_work.as_ref();
+                let time = queue
+                    .pending
+                    .time(&url)
+                    .or_else(|| in_work.and_then(|in_work| in_work.time(&url)));
+                match time {
+                    Some(Time::At(time)) => {
+                        times.insert(url, *time);
+                    }
+                    Some(Time::Gone) => {}
+                    Some(Time::Of(from)) => asked.entry(from.clone()).or_default().push(url),
+                    None => asked.entry(url.clone()).or_default().push(url),
+                }
+            }
+        }
+        let wanted: Vec<String> = asked.keys().cloned().collect();
+        let read = self.read(Side::User, move |connection| {
+            Ok(modified::look_up(connection, &wanted)?)
+        });
+        for (from, time) in read.await.unwrap_or_default() {
+            for url in asked.remove(&from).unwrap_or_default() {
+                times.insert(url, time);
+            }
+        }
+        times
     }
 
-    /// The outcome of an earlier call: its arguments and its answer.
-    pub(super) async fn outcome(&self, request: String) -> Option<(SystemTime, String, String)> {
-        self.flush().await;
-        self.read(move |connection| {
-            connection
-                .prepare_cached("SELECT at, arguments, outcome FROM outcomes WHERE request = ?1")?
-                .query_row([request], |row| {
-                    Ok((from_millis(row.get(0)?), row.get(1)?, row.get(2)?))
-                })
-                .optional()
-        })
-        .await?
+    /// The outcome of an earlier call: when it was, its arguments and its
+    /// answer.
+    ///
+    /// # Errors
+    /// Why it cannot be known now.
+    pub(super) async fn outcome(
+        &self,
+        request: String,
+    ) -> Result<Option<(SystemTime, String, String)>, String> {
+        let known = {
+            let queue = lock(&self.shared.queue);
+            let in_work = queue.in_work.as_ref();
+            let known = queue.pending.outcome(&request).cloned();
+            known.or_else(|| in_work.and_then(|in_work| in_work.outcome(&request).cloned()))
+        };
+        let found = match known {
+            Some(known) => Some(known),
+            None => {
+                let read = self.read(Side::User, move |connection| {
+                    user::outcome(connection, &request)
+                });
+                match read.await {
+                    Some(found) => found,
+                    None if self.shared.required => {
+                        return Err("the outcomes of earlier calls cannot be read now".to_owned());
+                    }
+                    None => None,
+                }
+            }
+        };
+        Ok(found.map(|known| (known.at, known.arguments, known.outcome)))
     }
 
-    /// A fact and when it was so. Read once, at start.
+    /// A fact and when it was so.
     pub(super) fn fact(&self, name: &str) -> Option<(SystemTime, String)> {
-        let connection = lock(&self.reader);
-        connection
-            .query_row(
-                "SELECT at, value FROM facts WHERE name = ?1",
-                [name],
-                |row| Ok((from_millis(row.get(0)?), row.get(1)?)),
-            )
-            .ok()
+        {
+            let queue = lock(&self.shared.queue);
+            let in_work = queue.in_work.as_ref();
+            let known = queue.pending.fact(name);
+            let known = known.or_else(|| in_work.and_then(|in_work| in_work.fact(name)));
+            if known.is_some() {
+                return known;
+            }
+        }
+        let read = |connection: &rusqlite::Connection| user::fact(connection, name);
+        self.shared.read(Side::User, read)?
     }
 
-    /// The intents that were not ended. Read once, at start.
-    pub(super) fn intents(&self) -> Vec<Intent> {
-        let connection = lock(&self.reader);
-        let read = || -> rusqlite::Result<Vec<_>> {
-            let mut statement =
-                connection.prepare("SELECT id, folders, touched, what FROM intents ORDER BY id")?;
-            let rows = statement.query_map([], |row| {
-                let (folders, touched): (String, String) = (row.get(1)?, row.get(2)?);
-                Ok(Intent {
-                    id: row.get::<_, i64>(0)?.unsigned_abs(),
-                    folders: folders
-                        .split(' ')
-                        .filter_map(|id| id.parse().ok())
-                        .collect(),
-                    touched: touched.lines().map(ToOwned::to_owned).collect(),
-                    what: row.get(3)?,
-                })
-            })?;
-            rows.collect()
-        };
-        read().unwrap_or_default()
+    /// Whether 1Fichier has told what the account is known by.
+    pub(super) fn is_identified(&self) -> bool {
+        !lock(&self.shared.identities).is_empty()
     }
 
-    /// The folders listed since a moment. Read once, at start.
-    pub(super) fn listed_since(&self, since: SystemTime) -> Vec<(i64, SystemTime)> {
-        let connection = lock(&self.reader);
-        let read = || -> rusqlite::Result<Vec<_>> {
-            let mut statement = connection.prepare(
-                "SELECT folder, ABS(listed_at) AS at FROM listings WHERE at > ?1 ORDER BY at",
-            )?;
-            let rows = statement.query_map([to_millis(since)], |row| {
-                Ok((row.get(0)?, from_millis(row.get(1)?)))
-            })?;
-            rows.collect()
-        };
-        read().unwrap_or_default()
+    /// What 1Fichier told the account is known by.
+    pub(super) fn identify(&self, account: String) {
+        let is_known = lock(&self.shared.identities).contains(&account);
+        if !is_known {
+            self.write(Write::Identity { account });
+        }
+    }
+
+    /// Whether there are databases of which it is not known whose they are.
+    pub(super) fn has_strays(&self) -> bool {
+        self.shared.has_strays.load(Ordering::Relaxed)
+    }
+}
+
+impl Store {
+    /// Waits until what was found to be this account's is taken over.
+    pub(super) async fn taken_over(&self) {
+        let shared = Arc::clone(&self.shared);
+        let _ = thread::blocking(move || shared.wait_until_taken()).await;
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         // The writer ends when it has written all that was queued.
-        self.queue = None;
+        self.shared.close();
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
     }
-}
-
-fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    // A crash of the machine must not lose what was acknowledged.
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;",
-    )?;
-    Ok(connection)
-}
-
-/// Whether a database can be used.
-fn check(path: &Path, account: &str) -> Result<(), String> {
-    let damaged = |error: rusqlite::Error| format!("it is damaged ({error})");
-    let connection = Connection::open(path).map_err(damaged)?;
-    let meta = |name: &str| {
-        connection.query_row(
-            "SELECT CAST(value AS TEXT) FROM meta WHERE name = ?1",
-            [name],
-            |row| row.get::<_, String>(0),
-        )
-    };
-    let schema = meta("schema").map_err(damaged)?;
-    let known = |number: i64| schema == number.to_string();
-    if !known(SCHEMA) && !MIGRATIONS.iter().any(|(from, _)| known(*from)) {
-        return Err(format!(
-            "its layout is number {schema}, and this version knows {SCHEMA}"
-        ));
-    }
-    if meta("account").map_err(damaged)? != account {
-        return Err("it belongs to another account".to_owned());
-    }
-    Ok(())
-}
-
-/// Brings an older layout to this one; what it holds stays.
-fn migrate(connection: &Connection) -> rusqlite::Result<()> {
-    loop {
-        let schema: i64 = connection.query_row(
-            "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema'",
-            [],
-            |row| row.get(0),
-        )?;
-        let Some((from, change)) = MIGRATIONS.iter().find(|(from, _)| *from == schema) else {
-            return Ok(());
-        };
-        let next = from + 1;
-        connection.execute_batch(&format!(
-            "BEGIN; {change} UPDATE meta SET value = {next} WHERE name = 'schema'; COMMIT;"
-        ))?;
-        tracing::info!(from, to = next, "the catalog was brought to a new layout");
-    }
-}
-
-fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let stamp = to_millis(SystemTime::now());
-    let aside = path.with_extension(format!("set-aside-{stamp}"));
-    std::fs::rename(path, &aside)?;
-    for suffix in ["-wal", "-shm"] {
-        let with = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        match std::fs::rename(with(path), with(&aside)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(aside)
-}
-
-fn write_all(
-    mut connection: Connection,
-    queue: &Receiver<Write>,
-    problem: &Mutex<Option<String>>,
-    path: &Path,
-) {
-    while let Ok(first) = queue.recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP
-            && let Ok(next) = queue.try_recv()
-        {
-            group.push(next);
-        }
-        if lock(problem).is_none()
-            && let Err(error) = write_group(&mut connection, &group)
-        {
-            give_up(problem, path, &error);
-        }
-        for write in group {
-            if let Write::Barrier(done) = write {
-                let _ = done.send(());
-            }
-        }
-    }
-    if lock(problem).is_none() {
-        // Without it the next start is only more careful.
-        let _ = connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 1)", []);
-    }
-}
-
-/// What is on disk cannot be read, or falls behind from here on: it must not be
-/// trusted at the next start.
-fn give_up(problem: &Mutex<Option<String>>, path: &Path, error: &rusqlite::Error) {
-    let mut problem = lock(problem);
-    if problem.is_some() {
-        return;
-    }
-    tracing::error!(catalog = %path.display(), %error, "the catalog is no longer used; the next start lists again");
-    if let Err(error) = set_aside(path) {
-        tracing::error!(%error, "the unusable catalog could not be set aside; remove it before the next start");
-    }
-    *problem = Some(format!(
-        "what is known of the account is not kept on disk any more: {error}"
-    ));
 }

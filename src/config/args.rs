@@ -169,6 +169,12 @@ pub struct ServerArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub exclusive: Option<bool>,
 
+    /// Refuse changes while the state directory cannot be written, because its disk is full for
+    /// example. Without this they go on, and a crash may leave duplicates or forget modification
+    /// times, checksums and the answers to repeated requests [default: true].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    pub state_required: Option<bool>,
+
     /// Which uploads are buffered before they leave: auto (small ones, of unknown size, or while no
     /// connection is free), always, or never (then the size must be known) [default: auto].
     #[arg(long, value_name = "POLICY")]

@@ -130,6 +130,10 @@ pub struct Config {
     pub freshness: Duration,
     /// Nobody else writes to the account.
     pub exclusive: bool,
+    /// What cannot be noted on disk is not done.
+    pub state_required: bool,
+    /// 1Fichier is asked once whose account a key opens.
+    pub identify: bool,
     /// Most bytes of buffered uploads.
     pub spool_bytes: u64,
     /// How much is uploaded at once.

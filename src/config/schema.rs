@@ -33,6 +33,7 @@ pub(super) const SETTINGS: &[(&str, Form)] = &[
     ("state_dir", Form::Text),
     ("freshness", Form::Number),
     ("exclusive", Form::Switch),
+    ("state_required", Form::Switch),
     ("spool", Form::Text),
     ("spool_bytes", Form::Number),
     ("uploads", Form::Number),

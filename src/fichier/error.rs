@@ -38,6 +38,8 @@ pub enum Kind {
     WrongPassword,
     /// The remote is read-only: the call was not made.
     ReadOnly,
+    /// What the call changes, or has changed, cannot be noted on disk.
+    Unkept,
     /// A name has characters that 1Fichier refuses, or is too long.
     Name,
     /// The call changed nothing.
@@ -89,6 +91,7 @@ impl Kind {
             Self::Password => "password",
             Self::WrongPassword => "wrong_password",
             Self::ReadOnly => "read_only",
+            Self::Unkept => "unkept",
             Self::Name => "name",
             Self::NoChange => "no_change",
             Self::Quota => "quota",
@@ -152,6 +155,11 @@ impl Error {
             Kind::NoDestination,
             "the destination folder is gone",
         )
+    }
+
+    /// What is changed cannot be noted on disk now.
+    pub fn unkept(why: impl Into<String>) -> Self {
+        Self::new("state", Kind::Unkept, why)
     }
 
     /// It is stored under another name than was asked for.
@@ -250,6 +258,7 @@ impl Error {
                 | Kind::Busy
                 | Kind::Crowded
                 | Kind::Token
+                | Kind::Unkept
         )
     }
 
@@ -381,6 +390,13 @@ impl std::error::Error for Error {}
 
 impl From<Error> for domain::Error {
     fn from(error: Error) -> Self {
+        if error.kind() == Kind::Unkept {
+            let text = format!(
+                "this server cannot write to its state directory, and promises no change meanwhile; make room there, or see what its log says: {}",
+                error.text()
+            );
+            return Self::new(Reason::StateUnavailable, text).retry_after(error.wait());
+        }
         let (reason, advice) = match error.kind() {
             Kind::Flood | Kind::Banned => (
                 Reason::UpstreamLocked,
@@ -436,6 +452,7 @@ impl From<Error> for domain::Error {
                 Reason::ReadOnly,
                 "the remote shows a shared folder, which cannot be changed; write to a remote without `shared_folder`",
             ),
+            Kind::Unkept => (Reason::StateUnavailable, "the state cannot be written"),
             Kind::Name => (Reason::InvalidPath, "1Fichier refuses the name"),
             Kind::Corrupt => (
                 Reason::StoredContentCorrupt,

@@ -188,7 +188,7 @@ impl Client {
         }
     }
 
-    /// Tells one account from another without giving the key away.
+    /// Tells one key from another without giving it away.
     pub fn fingerprint(&self) -> String {
         self.key.fingerprint(&self.hosts)
     }

@@ -34,14 +34,13 @@ impl ApiKey {
         &self.0
     }
 
-    /// Tells one account from another without giving the key away.
+    /// Tells one key from another without giving it away.
     pub(super) fn fingerprint(&self, hosts: &Hosts) -> String {
         fingerprint(&format!("pluton-fichier {} {}", hosts.api(""), self.0))
     }
 
-    /// Tells one public folder from another, as it is seen with a password: what
-    /// was listed with the right one is not for a remote with a wrong one.
-    pub(super) fn share_fingerprint(
+    /// How earlier versions told one public folder from another: with the key.
+    pub(super) fn former_share_fingerprint(
         &self,
         hosts: &Hosts,
         id: &ShareId,
@@ -54,6 +53,29 @@ impl ApiKey {
             password.map(Password::candidates)
         ))
     }
+}
+
+/// Tells one public folder from another, as it is seen with a password: what
+/// was listed with the right one is not for a remote with a wrong one. The key
+/// that it is read with does not matter.
+pub(super) fn share_fingerprint(
+    hosts: &Hosts,
+    id: &ShareId,
+    password: Option<&Password>,
+) -> String {
+    fingerprint(&format!(
+        "pluton-fichier shared folder {} {:?}",
+        hosts.shared_folder(id.as_str()),
+        password.map(Password::candidates)
+    ))
+}
+
+/// Tells one account from another without telling its address, which may be
+/// written in any case.
+pub(super) fn account_fingerprint(hosts: &Hosts, email: &str) -> Option<String> {
+    let email = email.trim().to_lowercase();
+    let text = format!("pluton-fichier account {} {email}", hosts.api(""));
+    (!email.is_empty()).then(|| fingerprint(&text))
 }
 
 fn fingerprint(text: &str) -> String {

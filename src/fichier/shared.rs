@@ -13,7 +13,7 @@ use super::error::{Error, Kind};
 use super::hosts::{DOMAIN, is_file_host};
 use super::lenient::{Flag, Int, Text};
 use super::model::{Envelope, FileItem, canonical_url};
-use super::secret::Password;
+use super::secret::{Password, share_fingerprint};
 use super::{Client, MAX_ANSWER, backoff, lenient, read_limited};
 use crate::spans;
 
@@ -115,12 +115,15 @@ impl SharedFolder {
         }
     }
 
-    /// Tells one folder from another without giving anything away.
-    pub fn fingerprint(&self) -> String {
-        let client = &self.client;
-        client
-            .key
-            .share_fingerprint(&client.hosts, &self.id, self.password.as_ref())
+    /// What tells one folder from another without giving anything away; then
+    /// how earlier versions did so.
+    pub fn fingerprints(&self) -> Vec<String> {
+        let Client { hosts, key, .. } = &*self.client;
+        let password = self.password.as_ref();
+        vec![
+            share_fingerprint(hosts, &self.id, password),
+            key.former_share_fingerprint(hosts, &self.id, password),
+        ]
     }
 
     /// The budget of 1Fichier's website.

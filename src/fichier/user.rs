@@ -1,11 +1,14 @@
 //! What 1Fichier tells about the account ([API §19]).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::budget::{Rule, Scope};
 use super::error::Error;
 use super::lenient::{Flag, Int, Text};
+use super::secret::account_fingerprint;
 use super::{Client, Repeat, time};
 
 /// What user/info tells about the account.
@@ -41,11 +44,15 @@ pub struct UserInfo {
     pub upload_forbidden: bool,
     /// CDN credits in GB, as told.
     pub cdn: Option<String>,
+    /// Tells one account from another, whatever keys open it: a hash of its
+    /// address.
+    pub account: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawUser {
+    email: Text,
     offer: Int,
     subscription_end: Text,
     hot_storage: Int,
@@ -84,17 +91,28 @@ impl From<RawUser> for UserInfo {
             over_quota: raw.overquota.0,
             upload_forbidden: raw.upload_forbidden.0,
             cdn: raw.cdn.0,
+            account: None,
         }
     }
 }
 
 impl Client {
+    /// How long until 1Fichier may be asked about the account.
+    pub fn user_info_allowed_in(&self) -> Duration {
+        self.budget.allowed_in(Rule::UserInfo)
+    }
+
     /// Facts about the account. Allowed once in 5 minutes.
     pub async fn user_info(&self, scope: Scope) -> Result<UserInfo, Error> {
-        let raw: RawUser = self
+        let mut raw: RawUser = self
             .call(scope, Rule::UserInfo, "user/info", &json!({}), Repeat::Safe)
             .await?;
-        Ok(raw.into())
+        let email = raw.email.0.take();
+        let account = email.and_then(|email| account_fingerprint(&self.hosts, &email));
+        Ok(UserInfo {
+            account,
+            ..raw.into()
+        })
     }
 }
 

@@ -108,7 +108,8 @@ pub fn status(reason: Reason) -> StatusCode {
         | Reason::TooManyTransfers
         | Reason::UpstreamLocked
         | Reason::UpstreamUnavailable
-        | Reason::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        | Reason::ShuttingDown
+        | Reason::StateUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Reason::StoredContentCorrupt | Reason::UpstreamProtocol | Reason::InternalError => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

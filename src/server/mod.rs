@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server as Tonic;
 use tonic_health::ServingStatus;
@@ -34,7 +35,7 @@ use tonic_health::server::HealthReporter;
 use crate::access::{TokenFile, Tokens};
 use crate::admin::{Admin, Counted, Facts, Requests, Rpcs};
 use crate::backend::{Account, AccountSettings, Login, Remote, RemoteOptions, Remotes, Share};
-use crate::catalog;
+use crate::catalog::{self, Shelf};
 use crate::config::{Config, Upstream};
 use crate::emulator::{self, Emulator};
 use crate::fichier::{Access, ApiKey, Budget, Hosts, Password, ShareId};
@@ -100,6 +101,7 @@ pub struct Server {
     tasks: Tasks,
     catalog_watch: AbortOnDropHandle<()>,
     reload: watch::Sender<u64>,
+    identifying: Option<DropGuard>,
     _followers: Vec<AbortOnDropHandle<()>>,
     grace: Duration,
     // Dropped last: sockets, files and the emulated account go with them.
@@ -136,7 +138,8 @@ impl Server {
             }
         };
         let tasks = Tasks::new();
-        let remotes = open_remotes(&config, &hosts, &state, &tasks)?;
+        let identifying = CancellationToken::new();
+        let remotes = open_remotes(&config, &hosts, &state, &tasks, &identifying)?;
         let (reload, hurry) = watch::channel(0);
         let file = TokenFile::within(state.path());
         let (tokens, follow) = Tokens::open(file, config.require_token, hurry.clone()).await?;
@@ -198,6 +201,7 @@ impl Server {
             tasks,
             catalog_watch: AbortOnDropHandle::new(catalog_watch),
             reload,
+            identifying: Some(identifying.drop_guard()),
             _followers: followers,
             grace: config.shutdown_grace,
             instance_id: instance_id.clone(),
@@ -337,6 +341,7 @@ impl Server {
             self.health.set_service_status(service, status).await;
         }
         self.serving.store(false, Ordering::Relaxed);
+        drop(self.identifying.take());
         self.admission.close();
         self.tasks.close();
         let drain = async {
@@ -373,25 +378,12 @@ fn open_remotes(
     hosts: &Hosts,
     state: &StateDir,
     tasks: &Tasks,
+    identifying: &CancellationToken,
 ) -> Result<Remotes, String> {
-    let spool = SpoolDir::new(state.spool(), config.spool_bytes);
-    let settings = AccountSettings {
-        catalog: catalog::Settings {
-            freshness: config.freshness,
-            exclusive: config.exclusive,
-            ..catalog::Settings::default()
-        },
-        uploads: config.uploads.clone(),
-        slots: Slots::new(config.max_transfers),
-        record_hashes: config.record_hashes.clone(),
-        catalog_dir: state.catalog(),
-        clock: config.clock,
-    };
     // The website counts by address, whatever the key.
     let pages = Arc::new(Budget::new(config.limits.clone()));
     let mut logins: HashMap<ApiKey, Arc<Login>> = HashMap::new();
-    let mut accounts: HashMap<Tree, Arc<Account>> = HashMap::new();
-    let mut remotes = Vec::new();
+    let mut trees: Vec<(Tree, Arc<Login>)> = Vec::new();
     for remote in &config.remotes {
         let key = match &remote.key {
             Some(key) => key.clone(),
@@ -409,17 +401,44 @@ fn open_remotes(
         };
         let share = remote.shared_folder.clone();
         let tree = (key, share.map(|id| (id, remote.folder_password.clone())));
-        let account = match accounts.get(&tree) {
+        trees.push((tree, login));
+    }
+    let share = |tree: &Tree| {
+        tree.1.clone().map(|(id, password)| Share {
+            id,
+            password,
+            pages: Arc::clone(&pages),
+        })
+    };
+    // All of them first: what is remembered under one of these names is not
+    // what an earlier key has left.
+    let names = trees
+        .iter()
+        .flat_map(|(tree, login)| Account::names(login, share(tree)));
+    let spool = SpoolDir::new(state.spool(), config.spool_bytes);
+    let settings = AccountSettings {
+        catalog: catalog::Settings {
+            freshness: config.freshness,
+            exclusive: config.exclusive,
+            state_required: config.state_required,
+            ..catalog::Settings::default()
+        },
+        uploads: config.uploads.clone(),
+        slots: Slots::new(config.max_transfers),
+        record_hashes: config.record_hashes.clone(),
+        shelf: Shelf::new(state.catalog(), names),
+        identify: config.identify.then(|| identifying.clone()),
+        clock: config.clock,
+    };
+    let mut accounts: HashMap<Tree, Arc<Account>> = HashMap::new();
+    let mut remotes = Vec::new();
+    for (remote, (tree, login)) in config.remotes.iter().zip(&trees) {
+        let account = match accounts.get(tree) {
             Some(account) => Arc::clone(account),
             None => {
-                let share = tree.1.clone().map(|(id, password)| Share {
-                    id,
-                    password,
-                    pages: Arc::clone(&pages),
-                });
                 let (spool, tasks) = (Arc::clone(&spool), tasks.clone());
-                let account = Account::open(&login, share, settings.clone(), spool, tasks)?;
-                accounts.insert(tree, Arc::clone(&account));
+                let account = Account::open(login, share(tree), settings.clone(), spool, tasks)?;
+                accounts.insert(tree.clone(), Arc::clone(&account));
                 account
             }
         };

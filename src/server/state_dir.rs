@@ -44,8 +44,14 @@ impl StateDir {
             .mode(0o600)
             .open(path.join("lock"))
             .map_err(failed)?;
-        // Writing is what it is for: find out now.
-        tempfile::tempfile_in(path.join("spool")).map_err(failed)?;
+        // Writing is what it is for: find out now. A full disk passes, and
+        // reads go on meanwhile.
+        match tempfile::tempfile_in(path.join("spool")) {
+            Err(error) if is_full(&error) => {
+                tracing::error!(%error, path = %path.display(), "the disk of the state directory is full");
+            }
+            other => drop(other.map_err(failed)?),
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -79,6 +85,13 @@ impl StateDir {
     pub fn spool(&self) -> PathBuf {
         self.path.join("spool")
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 #[cfg(test)]

@@ -70,7 +70,11 @@ pub(super) fn weight(code: Code, reason: Option<&str>) -> Weight {
 
 /// Failures for other reasons are the caller's own affair.
 fn concerns_operator(reason: &str) -> bool {
-    reason.starts_with("UPSTREAM_") || matches!(reason, "SPOOL_FULL" | "TOO_MANY_TRANSFERS")
+    reason.starts_with("UPSTREAM_")
+        || matches!(
+            reason,
+            "SPOOL_FULL" | "TOO_MANY_TRANSFERS" | "STATE_UNAVAILABLE"
+        )
 }
 
 #[cfg(test)]
@@ -135,6 +139,11 @@ mod tests {
             (
                 Code::ResourceExhausted,
                 Some("SPOOL_FULL"),
+                Weight::Operators,
+            ),
+            (
+                Code::Unavailable,
+                Some("STATE_UNAVAILABLE"),
                 Weight::Operators,
             ),
             (Code::Unavailable, Some("SHUTTING_DOWN"), Weight::Callers),

@@ -1,4 +1,4 @@
-//! A mutex that is shuttle's within a check.
+//! A mutex, and a condition variable, that are shuttle's within a check.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -41,6 +41,20 @@ pub(crate) fn in_check() -> bool {
     shuttle::current::try_get_current_task().is_some()
 }
 
+fn checked<T>(guard: shuttle::sync::MutexGuard<'_, T>) -> MutexGuard<'_, T> {
+    MutexGuard::Checked(CheckedGuard {
+        guard,
+        _point: Point,
+    })
+}
+
+fn wrapped<G, W>(locked: LockResult<G>, wrap: impl Fn(G) -> W) -> LockResult<W> {
+    match locked {
+        Ok(guard) => Ok(wrap(guard)),
+        Err(poisoned) => Err(PoisonError::new(wrap(poisoned.into_inner()))),
+    }
+}
+
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
         match in_check() {
@@ -50,20 +64,9 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        fn wrapped<G, W>(locked: LockResult<G>, wrap: impl Fn(G) -> W) -> LockResult<W> {
-            match locked {
-                Ok(guard) => Ok(wrap(guard)),
-                Err(poisoned) => Err(PoisonError::new(wrap(poisoned.into_inner()))),
-            }
-        }
         match self {
             Self::Plain(mutex) => wrapped(mutex.lock(), MutexGuard::Plain),
-            Self::Checked(mutex) => wrapped(mutex.lock(), |guard| {
-                MutexGuard::Checked(CheckedGuard {
-                    guard,
-                    _point: Point,
-                })
-            }),
+            Self::Checked(mutex) => wrapped(mutex.lock(), checked),
         }
     }
 }
@@ -105,6 +108,61 @@ impl<T> DerefMut for MutexGuard<'_, T> {
         match self {
             Self::Plain(guard) => guard,
             Self::Checked(checked) => &mut checked.guard,
+        }
+    }
+}
+
+/// Which of the two it is, is settled by the mutex that it is used with.
+#[derive(Debug)]
+pub(crate) struct Condvar {
+    plain: std::sync::Condvar,
+    checked: shuttle::sync::Condvar,
+}
+
+impl Condvar {
+    pub(crate) const fn new() -> Self {
+        Self {
+            plain: std::sync::Condvar::new(),
+            checked: shuttle::sync::Condvar::new(),
+        }
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.plain.notify_one();
+        if in_check() {
+            self.checked.notify_one();
+        }
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.plain.notify_all();
+        if in_check() {
+            self.checked.notify_all();
+        }
+    }
+
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        match guard {
+            MutexGuard::Plain(guard) => wrapped(self.plain.wait(guard), MutexGuard::Plain),
+            MutexGuard::Checked(CheckedGuard { guard, .. }) => {
+                wrapped(self.checked.wait(guard), checked)
+            }
+        }
+    }
+
+    /// Within a check no time passes: it waits until it is woken.
+    pub(crate) fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        longest: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, bool)> {
+        match guard {
+            MutexGuard::Plain(guard) => {
+                wrapped(self.plain.wait_timeout(guard, longest), |(guard, over)| {
+                    (MutexGuard::Plain(guard), over.timed_out())
+                })
+            }
+            guard @ MutexGuard::Checked(_) => wrapped(self.wait(guard), |guard| (guard, false)),
         }
     }
 }

@@ -91,6 +91,9 @@ pub async fn build(options: emulator::Options, adapt: impl FnOnce(&mut Config)) 
         state_dir: Some(state.path().to_owned()),
         freshness: Duration::from_secs(300),
         exclusive: false,
+        state_required: true,
+        // Its call would be counted.
+        identify: false,
         clock: Clock::virtual_time(),
         spool_bytes: 1 << 30,
         uploads: UploadLimits::default(),

@@ -59,4 +59,5 @@ mod tokens;
 mod twins;
 mod upstream_matrix;
 mod upstream_switches;
+mod user_data;
 mod webdav;

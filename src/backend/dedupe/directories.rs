@@ -81,7 +81,10 @@ impl Walk {
                 _ => {}
             }
         }
-        self.remote.account.catalog.settle().await;
+        if let Err(error) = self.remote.account.catalog.settle().await {
+            let error = Error::from(error).at(group.path.as_str());
+            group.failures.push((group.path.clone(), error));
+        }
         Ok(group)
     }
 
@@ -133,6 +136,10 @@ impl Walk {
         let intent = account
             .changing(&[from, to], vec![Touched::Folder(folder.id)])
             .await;
+        let intent = match intent {
+            Ok(intent) => intent,
+            Err(error) => return Ok(Err(error)),
+        };
         let id = folder.id;
         let arrived = || account.catalog.folder_moved(from, to, folder.clone());
         let moved = account.client.move_folder(turn, id, to, rename).await;

@@ -217,7 +217,13 @@ impl Walk {
         if !renamed.is_empty() {
             self.rename_files(folder, &mut groups, renamed).await;
         }
-        account.catalog.settle().await;
+        if let Err(error) = account.catalog.settle().await {
+            let error = Error::from(error);
+            for group in &mut groups {
+                let error = error.clone().at(group.path.as_str());
+                group.failures.push((group.path.clone(), error));
+            }
+        }
         drop(held);
         for group in groups {
             self.tell(group).await?;

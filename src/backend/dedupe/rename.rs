@@ -227,7 +227,10 @@ impl Walk {
         let folders: BTreeSet<i64> = part.iter().map(|job| job.route.from).collect();
         let folders: Vec<i64> = folders.into_iter().collect();
         let touched = pairs.iter().map(|(url, _)| Touched::File(url.clone()));
-        let intent = account.changing(&folders, touched.collect()).await;
+        let intent = match account.changing(&folders, touched.collect()).await {
+            Ok(intent) => intent,
+            Err(error) => return (part, error),
+        };
         let sent = account.client.rename_files(turn, &pairs).await;
         let left = self.renamed_part(groups, part, sent).await;
         intent.done();

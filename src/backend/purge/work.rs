@@ -158,7 +158,8 @@ impl Work {
             return Ok(());
         }
         // What is told as removed must be so after a crash, too.
-        self.remote.account.catalog.settle().await;
+        let kept = self.remote.account.catalog.settle().await;
+        kept.map_err(|error| Stop::Failed(Error::from(error).at(self.path.as_str())))?;
         let news = PurgeProgress {
             failures: std::mem::take(&mut self.progress.failures),
             ..self.progress.clone()
@@ -527,12 +528,18 @@ impl Work {
             return Ok(());
         }
         let intent = account.changing(&[parent], vec![Touched::Folder(id)]).await;
-        let outcome = match turn {
-            Ok(turn) => account.client.remove_folder(turn, id).await,
-            Err(error) => Err(error),
+        let (intent, outcome) = match (intent, turn) {
+            (Ok(intent), Ok(turn)) => {
+                let outcome = account.client.remove_folder(turn, id).await;
+                (Some(intent), outcome)
+            }
+            (Ok(intent), Err(error)) => (Some(intent), Err(error)),
+            (Err(error), _) => (None, Err(error)),
         };
         let ended = self.folder_called(id, parent, path, outcome).await;
-        intent.done();
+        if let Some(intent) = intent {
+            intent.done();
+        }
         ended
     }
 

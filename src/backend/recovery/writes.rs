@@ -304,7 +304,7 @@ impl Remote {
         let account = &self.account;
         let (client, catalog) = (&account.client, &account.catalog);
         let folders = [write.folder, source.folder];
-        let intent = account.changing(&folders, Vec::new()).await;
+        let intent = account.changing(&folders, Vec::new()).await?;
         let mut file = found.clone();
         if file.name != source.file.name {
             let pair = (file.url.to_string(), source.file.name.to_string());

@@ -8,10 +8,10 @@ use std::sync::{Arc, LazyLock};
 
 use rusqlite::Connection;
 use shuttle::future::{block_on, spawn, yield_now};
-use tokio::sync::Semaphore;
 
 use super::*;
-use crate::catalog::{Settings, Source, WALKS};
+use crate::catalog::node::Change;
+use crate::catalog::{Settings, Shelf, Source};
 use crate::clock::Clock;
 use crate::fichier::{ApiKey, Client, Hosts, Limits};
 use crate::sync::check_some;
@@ -26,37 +26,43 @@ static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
     Arc::new(Client::new(hosts, ApiKey::new("key").unwrap(), Limits::none()).unwrap())
 });
 
-fn open(path: &Path) -> Arc<Catalog> {
-    // No power fails here.
-    let store = Store::open_with(path, "account", "PRAGMA synchronous = OFF;").unwrap();
-    Arc::new(Catalog {
-        journal: Journal::open(&store),
-        source: Source::Account(Arc::clone(&CLIENT)),
-        settings: Settings::default(),
-        clock: Clock::system(),
-        store,
-        state: Default::default(),
-        walks: Arc::new(Semaphore::new(WALKS)),
-        order: 1.into(),
-    })
+fn open(directory: &Path) -> Arc<Catalog> {
+    let shelf = Shelf::new(directory.to_owned(), ["x".to_owned()]);
+    let source = Source::Account(Arc::clone(&CLIENT));
+    let names = vec!["x".to_owned()];
+    Catalog::open(&shelf, names, source, Settings::default(), Clock::system()).unwrap()
 }
 
 /// What a crash would leave now.
-struct Disk(Connection);
+struct Disk {
+    user: Connection,
+    cache: Connection,
+}
 
 impl Disk {
-    fn has(&self, sql: &str) -> bool {
-        let found = self.0.prepare_cached(sql).unwrap().exists([]);
-        found.unwrap()
+    fn of(directory: &Path) -> Self {
+        let open = |name| Connection::open(directory.join(name)).unwrap();
+        Self {
+            user: open("x.user"),
+            cache: open("x.db"),
+        }
+    }
+
+    /// What came of a change can be listed again; that it was begun cannot.
+    fn has_outcome(&self, number: i64) -> bool {
+        let sql = "SELECT 1 FROM changes WHERE folder = ?1";
+        self.cache.prepare_cached(sql).unwrap().exists([number]).unwrap()
     }
 
     fn has_intent(&self, id: u64) -> bool {
-        self.has(&format!("SELECT 1 FROM intents WHERE id = {id}"))
+        let sql = "SELECT 1 FROM intents WHERE id = ?1";
+        let mut statement = self.user.prepare_cached(sql).unwrap();
+        statement.exists([id.cast_signed()]).unwrap()
     }
 
     fn texts(&self) -> Vec<String> {
         let sql = "SELECT what FROM intents ORDER BY what";
-        let mut statement = self.0.prepare_cached(sql).unwrap();
+        let mut statement = self.user.prepare_cached(sql).unwrap();
         let rows = statement.query_map([], |row| row.get(0)).unwrap();
         rows.map(Result::unwrap).collect()
     }
@@ -89,7 +95,7 @@ struct Seen {
 /// Changes something: what comes of it is noted before its intent is ended.
 async fn change(catalog: Arc<Catalog>, seen: Arc<Seen>, number: i64, end: End) {
     let intent = catalog.intend(vec![number], Vec::new(), format!("{number}"));
-    let intent = intent.await;
+    let intent = intent.await.unwrap();
     let id = intent.id;
     let begun = Begun {
         id,
@@ -98,7 +104,11 @@ async fn change(catalog: Arc<Catalog>, seen: Arc<Seen>, number: i64, end: End) {
     };
     seen.begun.lock().unwrap().push(begun);
     yield_now().await;
-    catalog.remember_fact(&format!("{number}"), String::new(), catalog.clock.now());
+    catalog.store.write(Write::Change {
+        folder: number,
+        change: Change::FileRemoved(format!("{number}")),
+        at: catalog.clock.now(),
+    });
     match end {
         End::Done => intent.done(),
         End::Doubted => drop(intent),
@@ -113,14 +123,15 @@ async fn change(catalog: Arc<Catalog>, seen: Arc<Seen>, number: i64, end: End) {
 
 /// Looks at the disk again and again. Each change is there as one that was
 /// begun, or with what came of it.
-async fn look(path: PathBuf, seen: Arc<Seen>) {
-    let disk = Disk(Connection::open(path).unwrap());
+async fn look(directory: PathBuf, seen: Arc<Seen>) {
+    let disk = Disk::of(&directory);
     while !seen.over.load(Relaxed) {
         // Nothing else happens between these.
         for Begun { id, number, stays } in seen.begun.lock().unwrap().clone() {
-            let is_noted = disk.has(&format!("SELECT 1 FROM facts WHERE name = '{number}'"));
+            // In this order: an end that is noted between the two is seen.
             let is_open = disk.has_intent(id);
-            assert!(is_open || is_noted && !stays, "{number} is nowhere");
+            let is_over = disk.has_outcome(number) && !stays;
+            assert!(is_open || is_over, "{number} is nowhere");
         }
         yield_now().await;
     }
@@ -129,17 +140,20 @@ async fn look(path: PathBuf, seen: Arc<Seen>) {
 #[test]
 fn schedules_of_changes_that_are_noted_and_struck_out() {
     let directory = tempfile::tempdir().unwrap();
-    let template = directory.path().join("template.db");
+    let template = directory.path().join("template");
+    std::fs::create_dir(&template).unwrap();
     let catalog = open(&template);
     catalog.note(EARLIER.to_owned());
     drop(catalog);
     check_some(ONE_OF, move || {
         let directory = tempfile::tempdir_in(directory.path()).unwrap();
-        let path = directory.path().join("x.db");
-        std::fs::copy(&template, &path).unwrap();
-        let catalog = open(&path);
+        let path = directory.path();
+        for name in ["x.db", "x.user"] {
+            std::fs::copy(template.join(name), path.join(name)).unwrap();
+        }
+        let catalog = open(path);
         let seen = Arc::new(Seen::default());
-        let looks = spawn(look(path.clone(), Arc::clone(&seen)));
+        let looks = spawn(look(path.to_owned(), Arc::clone(&seen)));
         // A caller that leaves, at any moment: nothing comes of its change.
         let leaver = change(Arc::clone(&catalog), Arc::default(), 1, End::Done);
         let leaver = spawn(leaver);
@@ -165,7 +179,7 @@ fn schedules_of_changes_that_are_noted_and_struck_out() {
         let told = told.into_iter().flat_map(|told| block_on(told).unwrap());
         let told: Vec<_> = told.collect();
         assert_eq!(told.len(), 1, "told once");
-        block_on(catalog.settle());
+        block_on(catalog.settle()).unwrap();
         seen.over.store(true, Relaxed);
         block_on(looks).unwrap();
         let mut ids: Vec<_> = seen.begun.lock().unwrap().iter().map(|b| b.id).collect();
@@ -174,7 +188,7 @@ fn schedules_of_changes_that_are_noted_and_struck_out() {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), count, "each has a number of its own");
-        let disk = Disk(Connection::open(&path).unwrap());
+        let disk = Disk::of(path);
         assert_eq!(disk.texts(), ["4 left", EARLIER]);
         drop(disk);
         drop(catalog);

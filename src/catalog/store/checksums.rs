@@ -68,6 +68,28 @@ fn decode(mut bytes: &[u8]) -> Vec<Checksum> {
     sums
 }
 
+/// Adds the checksums of a row of another database. Those that are known here
+/// count, unless `replaces`.
+pub(super) fn take_over(
+    connection: &Connection,
+    (identity, size, sums): (&[u8], i64, &[u8]),
+    replaces: bool,
+) -> rusqlite::Result<()> {
+    let key = ContentKey::new(identity, size.cast_unsigned());
+    let theirs = decode(sums);
+    match replaces {
+        true => record(connection, &key, &theirs, MOST),
+        false => {
+            let ours = find(&mut *connection.prepare_cached(FIND)?, &key)?;
+            let mut all = theirs;
+            if let Some((_, ours)) = ours {
+                merge(&mut all, ours);
+            }
+            record(connection, &key, &all, MOST)
+        }
+    }
+}
+
 const FIND: &str = "SELECT id, sums FROM checksums WHERE lead = ?1 AND identity = ?2 AND size = ?3";
 
 fn find(
@@ -82,8 +104,14 @@ fn find(
     row.optional()
 }
 
-/// Adds checksums to those of a content; of two of one algorithm the new one
-/// counts.
+/// Adds checksums to known ones; of two of one algorithm the new one counts.
+pub(super) fn merge(known: &mut Vec<Checksum>, new: Vec<Checksum>) {
+    known.retain(|known| new.iter().all(|sum| sum.algorithm != known.algorithm));
+    known.extend(new);
+    known.sort_by_key(|sum| sum.algorithm);
+}
+
+/// Adds checksums to those of a content.
 pub(super) fn record(
     connection: &Connection,
     key: &ContentKey,
@@ -91,12 +119,10 @@ pub(super) fn record(
     most: i64,
 ) -> rusqlite::Result<()> {
     let known = find(&mut *connection.prepare_cached(FIND)?, key)?;
-    let mut all = sums.to_vec();
-    if let Some((_, known)) = &known {
-        let is_new = |known: &&Checksum| sums.iter().all(|sum| sum.algorithm != known.algorithm);
-        all.extend(known.iter().filter(is_new).cloned());
-    }
-    all.sort_by_key(|sum| sum.algorithm);
+    let mut all = known
+        .as_ref()
+        .map_or_else(Vec::new, |(_, known)| known.clone());
+    merge(&mut all, sums.to_vec());
     match known {
         Some((_, known)) if known == all => {}
         Some((id, _)) => {

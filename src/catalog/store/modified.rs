@@ -40,6 +40,25 @@ pub(super) fn set(
     Ok(())
 }
 
+/// Takes the time of a file from another database. The one that is known here
+/// counts, unless `replaces`.
+pub(super) fn take_over(
+    connection: &Connection,
+    url: &str,
+    time: i64,
+    replaces: bool,
+) -> rusqlite::Result<()> {
+    let is_known = || {
+        connection
+            .prepare_cached("SELECT 1 FROM modified WHERE url = ?1")?
+            .exists([url])
+    };
+    match replaces || !is_known()? {
+        true => set(connection, url, time, MOST),
+        false => Ok(()),
+    }
+}
+
 /// Gives a file the time of another one, if that has one.
 pub(super) fn pass_on(
     connection: &Connection,

@@ -1,8 +1,10 @@
-//! Rows of the database from and to what they mean.
+//! Rows of the cache from and to what they mean.
+
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Intent, Remembered, Write, checksums, modified};
+use super::{Remembered, Write};
 use crate::catalog::GRACE;
 use crate::catalog::content::{Content, FileRecord, FolderRecord, Whirlpool, shared_type};
 use crate::catalog::node::Change;
@@ -11,10 +13,11 @@ use crate::clock::{from_millis, to_millis};
 /// Flags have this many bits; above them stands the order of own files.
 const ORDER: u32 = 8;
 
-pub(super) fn write_group(connection: &mut Connection, group: &[Write]) -> rusqlite::Result<()> {
-    if group.iter().all(|write| matches!(write, Write::Barrier(_))) {
-        return Ok(());
-    }
+/// Writes a group of changes in one transaction.
+pub(super) fn write_group(
+    connection: &mut Connection,
+    group: &[Arc<Write>],
+) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     for write in group {
         apply(&transaction, write)?;
@@ -96,16 +99,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                 &[folder],
             )?;
         }
-        Write::Forget { folder } => {
-            for sql in [
-                "DELETE FROM files WHERE folder = ?1",
-                "DELETE FROM folders WHERE parent = ?1",
-                "DELETE FROM listings WHERE folder = ?1",
-                "DELETE FROM changes WHERE folder = ?1",
-            ] {
-                run(sql, &[folder])?;
-            }
-        }
+        Write::Forget { folder } => forget(connection, *folder)?,
         Write::FolderGone { folder } => {
             run("DELETE FROM folders WHERE id = ?1", &[folder])?;
         }
@@ -137,63 +131,43 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                 &[folder, &format!("\"{url}\"")],
             )?;
         }
-        Write::Outcome {
-            request,
-            arguments,
-            outcome,
-            at,
-        } => {
-            run(
-                "INSERT OR REPLACE INTO outcomes VALUES (?1, ?2, ?3, ?4)",
-                &[request, &to_millis(*at), arguments, outcome],
-            )?;
-            // An hour is kept; 10 minutes are promised.
-            run(
-                "DELETE FROM outcomes WHERE at < ?1",
-                &[&(to_millis(*at) - 3_600_000)],
-            )?;
-        }
-        Write::Fact { name, value, at } => {
-            run(
-                "INSERT OR REPLACE INTO facts VALUES (?1, ?2, ?3)",
-                &[name, &to_millis(*at), value],
-            )?;
-        }
-        Write::Checksums { key, sums } => {
-            checksums::record(connection, key, sums, checksums::MOST)?;
-        }
-        Write::Modified { url, time } => modified::set(connection, url, *time, modified::MOST)?,
-        Write::ModifiedOf { from, to } => {
-            modified::pass_on(connection, from, to, modified::MOST)?;
-        }
-        Write::ModifiedNoMore { url } => modified::forget(connection, url)?,
-        Write::Intent(Intent {
-            id,
-            folders,
-            touched,
-            what,
-        }) => {
-            let folders: Vec<_> = folders.iter().map(ToString::to_string).collect();
-            run(
-                "INSERT OR REPLACE INTO intents VALUES (?1, ?2, ?3, ?4)",
-                &[
-                    &id.cast_signed(),
-                    &folders.join(" "),
-                    &touched.join("\n"),
-                    what,
-                ],
-            )?;
-        }
         Write::Unsure { folder, touched } => {
             run(
                 "DELETE FROM changes WHERE folder = ?1 AND instr(change, ?2) > 0 AND change LIKE '{\"F%'",
                 &[folder, touched],
             )?;
         }
-        Write::Done { id } => {
-            run("DELETE FROM intents WHERE id = ?1", &[&id.cast_signed()])?;
-        }
-        Write::Barrier(_) => {}
+        // Is not for this database.
+        Write::Outcome { .. }
+        | Write::Fact { .. }
+        | Write::Checksums { .. }
+        | Write::Modified { .. }
+        | Write::ModifiedOf { .. }
+        | Write::ModifiedNoMore { .. }
+        | Write::Intent(_)
+        | Write::Done { .. }
+        | Write::Identity { .. } => {}
+    }
+    Ok(())
+}
+
+/// Forgets what is known of a folder.
+fn forget(connection: &Connection, folder: i64) -> rusqlite::Result<()> {
+    forget_listing(connection, folder)?;
+    connection
+        .prepare_cached("DELETE FROM changes WHERE folder = ?1")?
+        .execute([folder])?;
+    Ok(())
+}
+
+/// Forgets what a folder holds, but not what was changed from here.
+pub(super) fn forget_listing(connection: &Connection, folder: i64) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM files WHERE folder = ?1",
+        "DELETE FROM folders WHERE parent = ?1",
+        "DELETE FROM listings WHERE folder = ?1",
+    ] {
+        connection.prepare_cached(sql)?.execute([folder])?;
     }
     Ok(())
 }
@@ -239,6 +213,7 @@ fn insert_folder(
     Ok(())
 }
 
+/// What is remembered of a folder.
 pub(super) fn load(connection: &Connection, folder: i64) -> rusqlite::Result<Remembered> {
     let mut changes = Vec::new();
     let mut statement = connection

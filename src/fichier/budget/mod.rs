@@ -355,6 +355,14 @@ impl Budget {
         self.shared.lock().listed(folder, at);
     }
 
+    /// Says when 1Fichier was asked about the account.
+    pub fn restore_user_info(&self, age: Duration) {
+        let now = Instant::now();
+        let at = now.checked_sub(age);
+        let mut state = self.shared.lock();
+        state.user_info = state.user_info.max(at);
+    }
+
     /// An earlier run called a moment ago.
     pub fn restore_calls(&self) {
         self.shared.lock().recent = [Instant::now(); BURST].into();

@@ -112,6 +112,9 @@ const (
 	ErrorReason_ERROR_REASON_UPSTREAM_PROTOCOL ErrorReason = 36
 	// INTERNAL: a defect of this server.
 	ErrorReason_ERROR_REASON_INTERNAL_ERROR ErrorReason = 37
+	// UNAVAILABLE: this server cannot write its state to disk, and promises no change meanwhile. Reads go on. A change that
+	// ended with this may have been made at 1Fichier. RetryInfo says when to come back.
+	ErrorReason_ERROR_REASON_STATE_UNAVAILABLE ErrorReason = 38
 )
 
 // Enum value maps for ErrorReason.
@@ -155,6 +158,7 @@ var (
 		35: "ERROR_REASON_STORED_CONTENT_CORRUPT",
 		36: "ERROR_REASON_UPSTREAM_PROTOCOL",
 		37: "ERROR_REASON_INTERNAL_ERROR",
+		38: "ERROR_REASON_STATE_UNAVAILABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -195,6 +199,7 @@ var (
 		"ERROR_REASON_STORED_CONTENT_CORRUPT":        35,
 		"ERROR_REASON_UPSTREAM_PROTOCOL":             36,
 		"ERROR_REASON_INTERNAL_ERROR":                37,
+		"ERROR_REASON_STATE_UNAVAILABLE":             38,
 	}
 )
 
@@ -380,7 +385,7 @@ const file_pluton_storage_v1_error_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"W\n" +
 	"\vPathFailure\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x124\n" +
-	"\afailure\x18\x02 \x01(\v2\x1a.pluton.storage.v1.FailureR\afailure*\xc6\n" +
+	"\afailure\x18\x02 \x01(\v2\x1a.pluton.storage.v1.FailureR\afailure*\xea\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -421,7 +426,8 @@ const file_pluton_storage_v1_error_proto_rawDesc = "" +
 	"\x1fERROR_REASON_CAPABILITY_MISSING\x10\"\x12'\n" +
 	"#ERROR_REASON_STORED_CONTENT_CORRUPT\x10#\x12\"\n" +
 	"\x1eERROR_REASON_UPSTREAM_PROTOCOL\x10$\x12\x1f\n" +
-	"\x1bERROR_REASON_INTERNAL_ERROR\x10%B\xc8\x01\n" +
+	"\x1bERROR_REASON_INTERNAL_ERROR\x10%\x12\"\n" +
+	"\x1eERROR_REASON_STATE_UNAVAILABLE\x10&B\xc8\x01\n" +
 	"\x15com.pluton.storage.v1B\n" +
 	"ErrorProtoP\x01Z=pluton-fichier.example/rclone/gen/pluton/storage/v1;storagev1\xa2\x02\x03PSX\xaa\x02\x11Pluton.Storage.V1\xca\x02\x11Pluton\\Storage\\V1\xe2\x02\x1dPluton\\Storage\\V1\\GPBMetadata\xea\x02\x13Pluton::Storage::V1b\x06proto3"
 
