@@ -1,4 +1,4 @@
-//! Mutexes, channels and threads of modules whose synchronisation is
+//! Mutexes, condition variables, channels and threads of modules whose synchronisation is
 //! model-checked.
 //!
 //! In the unit tests they are those of [shuttle](https://docs.rs/shuttle)

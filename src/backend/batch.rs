@@ -17,9 +17,7 @@ use super::landing::Landings;
 use super::seen::{SEEN, SEEN_WHEN_SENT};
 use crate::catalog::{Catalog, Touched};
 use crate::error::Reason;
-use crate::fichier::{
-    BATCH, Batch, Client, Error, Kind, LISTING_CAP, Priority, ROOT, Scope, Turn,
-};
+use crate::fichier::{BATCH, Batch, Client, Error, Kind, LISTING_CAP, Priority, ROOT, Scope, Turn};
 use crate::spans::{self, Tasks};
 use crate::transfer::{Fit, Gather};
 
@@ -215,7 +213,9 @@ impl Batches {
         }
         let late = || Err(Error::unseen(change.endpoint()));
         let outcomes = outcomes.into_iter();
-        outcomes.map(|outcome| outcome.unwrap_or_else(late)).collect()
+        outcomes
+            .map(|outcome| outcome.unwrap_or_else(late))
+            .collect()
     }
 
     /// Makes sure that a file which is to be taken away is in its folder.
@@ -578,7 +578,9 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                     }
                     (left, None)
                 }
-                Err(error) if is_vague(&error) && self.any_young(&part) && young_again.len() > 0 => {
+                Err(error)
+                    if is_vague(&error) && self.any_young(&part) && young_again.len() > 0 =>
+                {
                     (part, Some(error))
                 }
                 // Only a removal can be sent again without harm.
@@ -600,7 +602,8 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                     if self.change == Change::Remove
                         && matches!(error.kind(), Kind::Refused | Kind::NoChange) =>
                 {
-                    self.ask_for_one(part, &perhaps, &gone, |_| error.clone()).await;
+                    self.ask_for_one(part, &perhaps, &gone, |_| error.clone())
+                        .await;
                     continue;
                 }
                 Err(error)

@@ -195,6 +195,7 @@ impl<'a> Carrier<'a> {
         let client = &self.remote.account.client;
         let rename = (self.at.name != to.name).then_some(&*to.name);
         let mut lost = 0;
+        let mut unknown = None;
         loop {
             let turn = self.turn.take().unwrap_or_else(|| Self::scope().into());
             let error = match client.move_folder(turn, self.id(), to.parent, rename).await {
@@ -221,7 +222,9 @@ impl<'a> Carrier<'a> {
                 Err(_) => return Err(Trouble::Unknown(error)),
             }
             lost += 1;
-            if !error.outcome_unknown() || lost >= ATTEMPTS {
+            let is_refused = !error.outcome_unknown();
+            let unknown = unknown.get_or_insert(error);
+            if is_refused || lost >= ATTEMPTS {
                 // Where listings lag, it may be there all the same, and what was
                 // done is refused.
                 return match self.shows_late(to).await {
@@ -230,9 +233,10 @@ impl<'a> Carrier<'a> {
                         Ok(())
                     }
                     Ok(Some(place)) if place != self.at => Err(self.astray(to, place, false)),
-                    Ok(Some(_)) => Err(Trouble::Refused(error)),
-                    Ok(None) => Err(Trouble::Lost),
-                    Err(_) => Err(Trouble::Unknown(error)),
+                    // No call of several has had an effect.
+                    Ok(Some(_)) if !is_refused => Err(Trouble::Refused(unknown.clone())),
+                    // Listings may lag by more than that.
+                    _ => Err(Trouble::Unknown(unknown.clone())),
                 };
             }
             tokio::time::sleep(Duration::from_secs(lost.into())).await;

@@ -221,7 +221,12 @@ pub(super) fn way(
 
 /// Whether a path is that of a write, or names the same place: a directory that
 /// was moved has another path than when the write began.
-pub(super) fn is_place(path: &RemotePath, folders: &[i64], other: &RemotePath, folder: i64) -> bool {
+pub(super) fn is_place(
+    path: &RemotePath,
+    folders: &[i64],
+    other: &RemotePath,
+    folder: i64,
+) -> bool {
     let name = |path: &RemotePath| path.segments().next_back().map(ToOwned::to_owned);
     path == other || folders.contains(&folder) && name(path) == name(other)
 }

@@ -270,7 +270,9 @@ impl Remote {
             return home;
         }
         self.confirm_now(scope, path, folder).await;
-        let home = account.landings.change(folder, |known| known.homes.remove(&file.url));
+        let home = account
+            .landings
+            .change(folder, |known| known.homes.remove(&file.url));
         // Where it is not known, it is stored all the same, and looked after.
         home.unwrap_or_else(|| (folder, file.clone()))
     }
@@ -479,18 +481,24 @@ impl Remote {
     /// of its path meanwhile.
     async fn arrived(&self, gone: i64, pending: &Pending, home: Home) -> Result<()> {
         let account = &self.account;
-        let taken = account.landings.take(gone, |known| known.note == pending.note);
+        let taken = account
+            .landings
+            .take(gone, |known| known.note == pending.note);
         let Some(known) = taken.into_iter().next() else {
             return Ok(());
         };
         if known.landing.unwanted {
             let target = Target::new(home.0, &home.1.url);
-            let removed = self.remove_all(Scope::new(Priority::Delete), &[target]).await;
+            let removed = self
+                .remove_all(Scope::new(Priority::Delete), &[target])
+                .await;
             return removed.map_err(Into::into);
         }
         if known.awaited {
             let url = known.landing.file.url;
-            account.landings.change(gone, |known| known.homes.insert(url, home));
+            account
+                .landings
+                .change(gone, |known| known.homes.insert(url, home));
         }
         Ok(())
     }
@@ -511,7 +519,11 @@ impl Remote {
         for (stray, outcome) in strays.iter().zip(outcomes) {
             match outcome {
                 Err(error) if error.kind() != Kind::NotFound => return Err(error.into()),
-                _ => drop(account.landings.take(gone, |known| known.note == stray.note)),
+                _ => drop(
+                    account
+                        .landings
+                        .take(gone, |known| known.note == stray.note),
+                ),
             }
         }
         Ok(())

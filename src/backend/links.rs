@@ -112,7 +112,8 @@ impl Remote {
             .at(path.as_str())
             .into()),
             Found::Files { files, .. } => {
-                self.file_link(scope, path, &files[0], options.clone()).await
+                self.file_link(scope, path, &files[0], options.clone())
+                    .await
             }
             Found::Folder(directory) => {
                 let at = directory.only(path)?.clone();

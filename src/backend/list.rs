@@ -337,7 +337,8 @@ impl Listing {
             }
         }
         if gone == directory.len() {
-            self.ready.retain(|entry| entry.path != *path || entry.kind != EntryKind::Directory);
+            self.ready
+                .retain(|entry| entry.path != *path || entry.kind != EntryKind::Directory);
         }
         // All of them for one reason are one failure.
         failures.dedup_by_key(|error| error.reason());

@@ -136,7 +136,10 @@ impl Remote {
             let lock = self.account.locks.hold(Key::request(id)).await;
             replayed = self.replay(id, &options.arguments(path)).await?;
             if let Some(entry) = &replayed
-                && options.checksums.iter().any(|sum| entry.checksums.contains(sum))
+                && options
+                    .checksums
+                    .iter()
+                    .any(|sum| entry.checksums.contains(sum))
             {
                 // The content is known to be the same.
                 return Ok(Begun::Replayed(Stored {

@@ -278,7 +278,8 @@ impl Relocation {
         let to = opened.id();
         self.target = Some((opened, claim));
         self.route.to = to;
-        self.intend(older.iter().map(FileAt::target).collect()).await?;
+        self.intend(older.iter().map(FileAt::target).collect())
+            .await?;
         self.route.before = older.into_iter().map(|at| at.file.url).collect();
         Ok(())
     }

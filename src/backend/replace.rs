@@ -29,9 +29,8 @@ impl Remote {
             self.directory(scope, &parent, None).await?;
         }
         let found = self.find(scope, path, None).await?.0;
-        let replaces = at_once
-            && options.mode != WriteMode::KeepBoth
-            && matches!(found, Found::Files { .. });
+        let replaces =
+            at_once && options.mode != WriteMode::KeepBoth && matches!(found, Found::Files { .. });
         if !replaces && allows(path, options, found).is_ok() {
             return Ok(());
         }

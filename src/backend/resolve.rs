@@ -146,7 +146,9 @@ impl Remote {
             return Some(Directory::root());
         }
         let mut way = self.known_way(path).await;
-        (way.len() == path.segments().count()).then(|| way.pop()).flatten()
+        (way.len() == path.segments().count())
+            .then(|| way.pop())
+            .flatten()
     }
 
     /// An existing directory. With a demand for freshness, one that seems to be

@@ -93,7 +93,10 @@ impl Remote {
                 continue;
             }
             // Another program may have emptied it.
-            match self.snapshot(scope, id, self.staleness_of_changes(path)).await {
+            match self
+                .snapshot(scope, id, self.staleness_of_changes(path))
+                .await
+            {
                 Err(error) if error.reason() == Reason::DirectoryNotFound => {}
                 Err(error) => return Err(error).at_path(path),
                 Ok(listed) if listed.content.is_empty() => {}

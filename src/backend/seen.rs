@@ -39,12 +39,17 @@ impl RemotePath {
     pub(super) fn names_its_content(&self) -> bool {
         let mut segments = self.segments().rev();
         let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let Some(name) = segments.next().filter(|name| name.len() == 64 && is_hex(name)) else {
+        let Some(name) = segments
+            .next()
+            .filter(|name| name.len() == 64 && is_hex(name))
+        else {
             return false;
         };
         match segments.next() {
             Some("index" | "snapshots" | "keys" | "locks") => true,
-            Some(part) => name.starts_with(part) && part.len() == 2 && segments.next() == Some("data"),
+            Some(part) => {
+                name.starts_with(part) && part.len() == 2 && segments.next() == Some("data")
+            }
             None => false,
         }
     }
@@ -191,11 +196,7 @@ impl Remote {
     ///
     /// # Errors
     /// As [`Remote::directory`].
-    pub(super) async fn directory_now(
-        &self,
-        scope: Scope,
-        path: &RemotePath,
-    ) -> Result<Directory> {
+    pub(super) async fn directory_now(&self, scope: Scope, path: &RemotePath) -> Result<Directory> {
         match self.walk_now(scope, path).await? {
             Walk::Folder(directory) => Ok(directory),
             Walk::Missing { .. } => Err(Error::directory_not_found(path.as_str())),
@@ -231,7 +232,8 @@ impl Remote {
         if was_seen() || !catalog.may_hold(at.parent, &at.folder) {
             return Ok(was_seen());
         }
-        self.ask_for_way(scope, path, std::slice::from_ref(at)).await
+        self.ask_for_way(scope, path, std::slice::from_ref(at))
+            .await
     }
 
     /// What a path names that is to be changed. What memory does not know is
@@ -357,7 +359,9 @@ impl Remote {
                 break;
             }
             // Stored from here a moment ago: it is there.
-            self.wait(scope, Duration::from_secs(seconds)).await.at_path(path)?;
+            self.wait(scope, Duration::from_secs(seconds))
+                .await
+                .at_path(path)?;
             match account.client.file_info(scope, &file.url).await {
                 Ok(info) if info.folder.is_none_or(|told| told == *folder) => {
                     account.catalog.file_found(*folder, &file.url);
@@ -376,7 +380,9 @@ impl Remote {
         // Listings show it, and calls by its link do not know it: either of them
         // lags.
         for seconds in TOO_EARLY {
-            self.wait(scope, Duration::from_secs(seconds)).await.at_path(path)?;
+            self.wait(scope, Duration::from_secs(seconds))
+                .await
+                .at_path(path)?;
             match account.client.file_info(scope, &file.url).await {
                 Ok(_) => {
                     account.catalog.file_found(*folder, &file.url);

@@ -204,9 +204,7 @@ impl Catalog {
         };
         let trusted = !doubted && age <= limit;
         // The 30 s between two listings of a folder always win.
-        trusted
-            || (age < self.settings.freshness
-                && self.source.closed_for(id) > Duration::ZERO)
+        trusted || (age < self.settings.freshness && self.source.closed_for(id) > Duration::ZERO)
     }
 
     /// What counts while a walk lists the folder anew: 1Fichier allows no
@@ -306,7 +304,11 @@ impl Catalog {
     }
 
     /// The content of a folder as 1Fichier showed it lately.
-    fn folder_lately(self: &Arc<Self>, scope: Scope, id: i64) -> BoxFuture<'static, Result<Snapshot>> {
+    fn folder_lately(
+        self: &Arc<Self>,
+        scope: Scope,
+        id: i64,
+    ) -> BoxFuture<'static, Result<Snapshot>> {
         let catalog = Arc::clone(self);
         Box::pin(async move { catalog.folder(scope, id, Some(SHOWN)).await })
     }

@@ -376,7 +376,9 @@ impl Catalog {
         let known = node.known.as_ref();
         let seen = match known.filter(|known| known.content.has_file(url)) {
             Some(known) => Some(Node::seen(own, self.shown(known))),
-            None => own.filter(|_| known.is_none()).map(|own| Node::seen(Some(own), Duration::MAX)),
+            None => own
+                .filter(|_| known.is_none())
+                .map(|own| Node::seen(Some(own), Duration::MAX)),
         };
         seen.map(|age| age.min(state.confirmed(folder, Item::File(url.into()))))
     }
@@ -388,7 +390,8 @@ impl Catalog {
         let known = node.known.as_ref()?;
         let found = known.content.folder(folder.id)?;
         let listed = self.shown(known);
-        let seen = (found.name == folder.name).then(|| Node::seen(node.own_folder(folder.id), listed));
+        let seen =
+            (found.name == folder.name).then(|| Node::seen(node.own_folder(folder.id), listed));
         seen.map(|age| age.min(state.confirmed(parent, Item::Folder(folder.id))))
     }
 
@@ -498,11 +501,7 @@ impl Catalog {
     /// listing has shown it yet.
     pub fn is_unlisted(&self, folder: i64, url: &str) -> bool {
         let state = self.lock();
-        let mut changes = state
-            .nodes
-            .get(&folder)
-            .into_iter()
-            .flat_map(Node::changes);
+        let mut changes = state.nodes.get(&folder).into_iter().flat_map(Node::changes);
         changes.any(|change| match change {
             Change::FileAdded(file) | Change::FileReturned(file) => *file.url == *url,
             _ => false,

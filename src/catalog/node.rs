@@ -137,7 +137,9 @@ fn keep_latest(changes: &mut Vec<Own>) {
     for (at, own) in changes.iter().enumerate() {
         if let Some(before) = latest.insert(own.change.subject(), at) {
             let has_history = match &changes[before].change {
-                Change::FileRemoved(_) | Change::FileRenamed(..) | Change::FileReturned(_) => true,
+                Change::FileRemoved(_) | Change::FileRenamed(..) | Change::FileReturned(_) => {
+                    !changes[before].shown
+                }
                 _ => returned.contains(&before),
             };
             if has_history {
@@ -387,8 +389,7 @@ impl State {
         let node = self.nodes.entry(id).or_default();
         let old = node.known.replace(snapshot.clone());
         for folder in old.iter().flat_map(|old| old.content.folders()) {
-            if self.parents.get(&folder.id) == Some(&id)
-                && !snapshot.content.has_folder(folder.id)
+            if self.parents.get(&folder.id) == Some(&id) && !snapshot.content.has_folder(folder.id)
             {
                 self.parents.remove(&folder.id);
             }
@@ -741,7 +742,7 @@ mod tests {
         state.change(1, Change::FileProtected("u".into(), true));
         let listed = |state: &mut State, files: Vec<FileRecord>| {
             let content = Content::new(Vec::new(), files);
-            let listed = state.merge(1, content, now, now, 100);
+            let (listed, _) = state.merge(1, content, Instant::now(), now, now, 100);
             let shown = listed.content.file("u").cloned();
             shown.map(|file| (file.password, file.order))
         };

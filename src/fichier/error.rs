@@ -201,7 +201,10 @@ impl Error {
             Reason::UpstreamLocked => Kind::Flood,
             _ => Kind::Deadline,
         };
-        let text = format!("it is not known whether the file is still there: {}", error.message());
+        let text = format!(
+            "it is not known whether the file is still there: {}",
+            error.message()
+        );
         let wait = error.retry_delay().unwrap_or(domain::DEFAULT_RETRY_DELAY);
         Self::new(endpoint, kind, text).waiting(wait)
     }

@@ -235,13 +235,7 @@ impl Client {
     /// ([API §1.1]).
     pub async fn file_exists(&self, scope: Scope, url: &str) -> Result<bool, Error> {
         let outcome: Result<Envelope, _> = self
-            .call(
-                scope,
-                Rule::Call,
-                INFO,
-                &json!({"url": url}),
-                Repeat::Safe,
-            )
+            .call(scope, Rule::Call, INFO, &json!({"url": url}), Repeat::Safe)
             .await;
         match outcome {
             Ok(_) => Ok(true),

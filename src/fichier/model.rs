@@ -258,7 +258,10 @@ impl FileInfo {
         let told: Vec<_> = told.split('/').filter(|name| !name.is_empty()).collect();
         let leads = |told: &[&str]| {
             told.len() == folders.len()
-                && told.iter().zip(folders).all(|(told, wanted)| same(told, wanted))
+                && told
+                    .iter()
+                    .zip(folders)
+                    .all(|(told, wanted)| same(told, wanted))
         };
         let (last, rest) = match told.split_last() {
             Some((last, rest)) => (*last, rest),

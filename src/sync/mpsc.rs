@@ -1,6 +1,6 @@
 //! Channels between threads that are shuttle's within a check.
 
-use std::sync::mpsc::{RecvError, SendError, TryRecvError};
+use std::sync::mpsc::{RecvError, SendError};
 
 use super::in_check;
 
@@ -8,12 +8,6 @@ use super::in_check;
 pub(crate) enum Sender<T> {
     Plain(std::sync::mpsc::Sender<T>),
     Checked(shuttle::sync::mpsc::Sender<T>),
-}
-
-#[derive(Debug)]
-pub(crate) enum SyncSender<T> {
-    Plain(std::sync::mpsc::SyncSender<T>),
-    Checked(shuttle::sync::mpsc::SyncSender<T>),
 }
 
 #[derive(Debug)]
@@ -31,25 +25,7 @@ pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender::Plain(sender), Receiver::Plain(receiver))
 }
 
-pub(crate) fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
-    if in_check() {
-        let (sender, receiver) = shuttle::sync::mpsc::sync_channel(bound);
-        return (SyncSender::Checked(sender), Receiver::Checked(receiver));
-    }
-    let (sender, receiver) = std::sync::mpsc::sync_channel(bound);
-    (SyncSender::Plain(sender), Receiver::Plain(receiver))
-}
-
 impl<T> Sender<T> {
-    pub(crate) fn send(&self, item: T) -> Result<(), SendError<T>> {
-        match self {
-            Self::Plain(sender) => sender.send(item),
-            Self::Checked(sender) => sender.send(item),
-        }
-    }
-}
-
-impl<T> SyncSender<T> {
     pub(crate) fn send(&self, item: T) -> Result<(), SendError<T>> {
         match self {
             Self::Plain(sender) => sender.send(item),
@@ -63,13 +39,6 @@ impl<T> Receiver<T> {
         match self {
             Self::Plain(receiver) => receiver.recv(),
             Self::Checked(receiver) => receiver.recv(),
-        }
-    }
-
-    pub(crate) fn try_recv(&self) -> Result<T, TryRecvError> {
-        match self {
-            Self::Plain(receiver) => receiver.try_recv(),
-            Self::Checked(receiver) => receiver.try_recv(),
         }
     }
 }

@@ -120,7 +120,8 @@ impl InFlight {
 /// What is lost in the middle, and what a client asks for and is told of after
 /// the kill, under listings that lag.
 async fn killed(in_flight: InFlight, then: Then, wait: u64, replaces: bool, late: f64) {
-    let context = format!("{in_flight:?} {then:?} {wait} s later, replaces: {replaces}, lag {late}");
+    let context =
+        format!("{in_flight:?} {then:?} {wait} s later, replaces: {replaces}, lag {late}");
     let mut world = world().await;
     if replaces {
         world.put("a/p", &content(1_000)).await.unwrap();
@@ -128,7 +129,10 @@ async fn killed(in_flight: InFlight, then: Then, wait: u64, replaces: bool, late
         world.mkdir("a").await.unwrap();
     }
     if in_flight != InFlight::Put {
-        world.put(in_flight.source(), &content(2_000)).await.unwrap();
+        world
+            .put(in_flight.source(), &content(2_000))
+            .await
+            .unwrap();
     }
     world.put("d/other", &content(3_000)).await.unwrap();
     minutes(6).await;
@@ -169,7 +173,10 @@ async fn killed(in_flight: InFlight, then: Then, wait: u64, replaces: bool, late
         Then::Again => in_flight.send(client).await,
         Then::Nothing => Ok(()),
     };
-    let reason = answer.as_ref().err().map(|status| assert_clear(status, &context));
+    let reason = answer
+        .as_ref()
+        .err()
+        .map(|status| assert_clear(status, &context));
     let moves = matches!(in_flight, InFlight::Move | InFlight::MoveRename);
     let soon = sizes(&world, "a/p");
     minutes(30).await;
@@ -257,7 +264,11 @@ async fn what_is_acknowledged_after_a_kill_stays_so_three() {
 #[tokio::test(start_paused = true)]
 async fn a_move_of_a_new_file_whose_answer_is_lost_is_done() {
     for late in [3.0, 20.0] {
-        for (to, endpoint) in [("b/x", "file/mv"), ("a/y", "file/rename"), ("b/y", "file/mv")] {
+        for (to, endpoint) in [
+            ("b/x", "file/mv"),
+            ("a/y", "file/rename"),
+            ("b/y", "file/mv"),
+        ] {
             let context = format!("{to}, lag {late}");
             let world = world().await;
             world.mkdir("b").await.unwrap();

@@ -145,10 +145,17 @@ async fn what_went_elsewhere_with_its_folder_is_not_removed() {
         let safe = folder(&world, "safe");
         assert!(world.control.move_folder(folder(&world, "A"), safe));
         let before = world.stored();
-        assert_eq!(world.delete(&["A/B/f"]).await, ["FILE_NOT_FOUND"], "by us: {by_us}");
+        assert_eq!(
+            world.delete(&["A/B/f"]).await,
+            ["FILE_NOT_FOUND"],
+            "by us: {by_us}"
+        );
         assert_reason(purge(&world, "A/B/D").await, "DIRECTORY_NOT_FOUND");
         assert_reason(purge(&world, "A").await, "DIRECTORY_NOT_FOUND");
-        assert_reason(relocate(&world, "A/B/g", "x", false).await, "FILE_NOT_FOUND");
+        assert_reason(
+            relocate(&world, "A/B/g", "x", false).await,
+            "FILE_NOT_FOUND",
+        );
         assert_reason(move_dir(&world, "A/B", "C").await, "DIRECTORY_NOT_FOUND");
         assert_eq!(world.stored(), before);
     }
@@ -166,7 +173,11 @@ async fn an_older_version_that_went_elsewhere_is_not_removed_with_its_path() {
             None => drop(world.put("E/i", &content(77)).await.unwrap()),
             Some(copy) => drop(relocate(&world, "x", "E/i", copy).await.unwrap()),
         }
-        assert_eq!(file(&world, "safe/i").whirlpool, moved.whirlpool, "{copy:?}");
+        assert_eq!(
+            file(&world, "safe/i").whirlpool,
+            moved.whirlpool,
+            "{copy:?}"
+        );
         assert_eq!(world.control.files_at("E/i").len(), 1);
     }
 }
@@ -176,7 +187,10 @@ async fn a_moved_file_and_a_renamed_directory_are_not_moved_on() {
     let world = known(&["E/i", "D/f"], &["safe"]).await;
     a_while().await;
     let safe = folder(&world, "safe");
-    world.control.move_file(&file(&world, "E/i").url, safe).unwrap();
+    world
+        .control
+        .move_file(&file(&world, "E/i").url, safe)
+        .unwrap();
     assert!(world.control.rename_folder(folder(&world, "D"), "mine"));
     assert_reason(relocate(&world, "E/i", "x", false).await, "FILE_NOT_FOUND");
     assert_reason(move_dir(&world, "D", "y").await, "DIRECTORY_NOT_FOUND");
@@ -188,20 +202,27 @@ async fn replaced(path: &str) -> (World, Vec<u8>) {
     let world = known(&[path, "Q/other"], &[]).await;
     a_while().await;
     let new = content(4_321);
-    world.control.replace_file(&file(&world, path).url, &new).unwrap();
+    world
+        .control
+        .replace_file(&file(&world, path).url, &new)
+        .unwrap();
     (world, new)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_was_replaced_is_found_by_every_call() {
-    for call in ["get", "range", "copy", "move", "hash", "delete", "link", "password"] {
+    for call in [
+        "get", "range", "copy", "move", "hash", "delete", "link", "password",
+    ] {
         let (world, new) = replaced("Q/x").await;
         world.control.reset_calls();
         match call {
             "get" => assert_eq!(world.get("Q/x").await.unwrap().content, new),
             "range" => assert_eq!(world.range("Q/x", 7, 100).await.unwrap(), new[7..107]),
             "copy" | "move" => {
-                relocate(&world, "Q/x", "Q/y", call == "copy").await.unwrap();
+                relocate(&world, "Q/x", "Q/y", call == "copy")
+                    .await
+                    .unwrap();
                 assert_eq!(file(&world, "Q/y").whirlpool, whirlpool(&new));
             }
             "hash" => {
@@ -211,7 +232,13 @@ async fn a_file_that_was_replaced_is_found_by_every_call() {
                     allow_download: true,
                     ..HashRequest::default()
                 };
-                let answer = world.client.clone().hash(request).await.unwrap().into_inner();
+                let answer = world
+                    .client
+                    .clone()
+                    .hash(request)
+                    .await
+                    .unwrap()
+                    .into_inner();
                 let wanted = sum(HashAlgorithm::Blake3, &new).1;
                 assert_eq!(answer.checksum.unwrap().hex, wanted);
             }
@@ -242,10 +269,16 @@ async fn a_file_that_was_replaced_a_moment_ago_is_found() {
     let world = known(&["Q/x"], &[]).await;
     seconds(5).await;
     let new = content(4_321);
-    world.control.replace_file(&file(&world, "Q/x").url, &new).unwrap();
+    world
+        .control
+        .replace_file(&file(&world, "Q/x").url, &new)
+        .unwrap();
     let begin = tokio::time::Instant::now();
     assert_eq!(world.get("Q/x").await.unwrap().content, new);
-    assert!(begin.elapsed() < Duration::from_secs(10), "asked for by its name");
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "asked for by its name"
+    );
     assert_eq!(world.control.calls().floods(), 0);
 }
 
@@ -299,7 +332,12 @@ async fn what_cannot_be_asked_now_is_not_called_missing() {
 #[tokio::test(start_paused = true)]
 async fn a_removal_whose_target_is_gone_has_succeeded_or_says_so() {
     use emulator::RmMissing;
-    for answer in [RmMissing::RemovedZero, RmMissing::Ko, RmMissing::NotFound, RmMissing::KoOtherText] {
+    for answer in [
+        RmMissing::RemovedZero,
+        RmMissing::Ko,
+        RmMissing::NotFound,
+        RmMissing::KoOtherText,
+    ] {
         for wait in [0, 40] {
             let options = emulator::Options::default();
             let world = build(options, |_| ()).await;
@@ -384,10 +422,7 @@ async fn no_tree_that_others_make_stops_a_walk() {
         let refreshed = tokio::time::timeout(Duration::from_secs(300), refreshed).await;
         refreshed.expect("an end").unwrap();
     }
-    assert_eq!(
-        world.names("", true).await,
-        ["B/", "B/A/", "B/f", "B/A/g"]
-    );
+    assert_eq!(world.names("", true).await, ["B/", "B/A/", "B/f", "B/A/g"]);
 }
 
 #[tokio::test(start_paused = true)]

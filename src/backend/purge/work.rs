@@ -300,8 +300,7 @@ impl Work {
             age.is_some_and(|age| age <= SEEN_WHEN_SENT)
         };
         let mut way = self.tree.way_up(id);
-        catalog.is_exclusive()
-            || way.all(|open| open.at.folder.id == ROOT || was_seen(&open.at))
+        catalog.is_exclusive() || way.all(|open| open.at.folder.id == ROOT || was_seen(&open.at))
     }
 
     /// Whether a folder is still where it was found: what was moved away from

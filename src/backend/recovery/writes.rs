@@ -92,7 +92,10 @@ impl Remote {
                 continue;
             };
             if let Some(found) = write.shown(open.is_old, &known.content)
-                && self.put_in_order(id, write, &known.content, found).await.is_ok()
+                && self
+                    .put_in_order(id, write, &known.content, found)
+                    .await
+                    .is_ok()
             {
                 account.recovery.end(id, &account.catalog);
             }
@@ -134,7 +137,10 @@ impl Remote {
             Some(found) => found,
             None if write.kept.is_some() => return Seen::End,
             None => {
-                let unnamed = write.source.as_ref().and_then(|source| write.unnamed(source, &content));
+                let unnamed = write
+                    .source
+                    .as_ref()
+                    .and_then(|source| write.unnamed(source, &content));
                 match unnamed {
                     Some(unnamed) => match self.name_now(write, unnamed).await {
                         Ok(named) => named,
@@ -164,7 +170,11 @@ impl Remote {
                 let staleness = self.staleness_of_changes(&write.path);
                 self.snapshot(scope(), write.folder, staleness).await
             }
-            None => catalog.folder_since(scope(), write.folder, open.since).await,
+            None => {
+                catalog
+                    .folder_since(scope(), write.folder, open.since)
+                    .await
+            }
         };
         let content = match listed {
             Ok(listed) => listed.content,
@@ -176,11 +186,16 @@ impl Remote {
         }
         match &write.source {
             Some(source) if !source.copy => {
-                let fate = self.fate(&write.route(source), Look::once(open.since)).await;
+                let fate = self
+                    .fate(&write.route(source), Look::once(open.since))
+                    .await;
                 fate.map(Some).map_err(|_| Seen::Unknown)
             }
             _ if !open.looked && account.questions.may_ask() => {
-                let named = account.client.file_at(scope(), write.folder, &write.name).await;
+                let named = account
+                    .client
+                    .file_at(scope(), write.folder, &write.name)
+                    .await;
                 if let Ok(info) = named {
                     let file = FileRecord::from(info.file);
                     let is_new = !write.was_there(&file.url) && !content.has_file(&file.url);
@@ -309,7 +324,11 @@ impl Remote {
         if file.name != source.file.name {
             let pair = (file.url.to_string(), source.file.name.to_string());
             let renamed = client.rename_files(scope(), &[pair]).await?;
-            let (_, url) = renamed.done.into_iter().next().ok_or_else(fichier::Error::undone)?;
+            let (_, url) = renamed
+                .done
+                .into_iter()
+                .next()
+                .ok_or_else(fichier::Error::undone)?;
             catalog.file_removed(write.folder, &file.url);
             file.url = url.into();
             file.name = source.file.name.clone();
@@ -317,8 +336,14 @@ impl Remote {
         }
         if write.folder != source.folder {
             let urls = [file.url.to_string()];
-            let moved = client.move_files(scope(), &urls, source.folder, None).await?;
-            let (_, url) = moved.done.into_iter().next().ok_or_else(fichier::Error::undone)?;
+            let moved = client
+                .move_files(scope(), &urls, source.folder, None)
+                .await?;
+            let (_, url) = moved
+                .done
+                .into_iter()
+                .next()
+                .ok_or_else(fichier::Error::undone)?;
             catalog.file_removed(write.folder, &file.url);
             file.url = url.into();
             catalog.file_added(source.folder, file);

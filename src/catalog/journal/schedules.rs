@@ -51,7 +51,11 @@ impl Disk {
     /// What came of a change can be listed again; that it was begun cannot.
     fn has_outcome(&self, number: i64) -> bool {
         let sql = "SELECT 1 FROM changes WHERE folder = ?1";
-        self.cache.prepare_cached(sql).unwrap().exists([number]).unwrap()
+        self.cache
+            .prepare_cached(sql)
+            .unwrap()
+            .exists([number])
+            .unwrap()
     }
 
     fn has_intent(&self, id: u64) -> bool {
@@ -106,7 +110,7 @@ async fn change(catalog: Arc<Catalog>, seen: Arc<Seen>, number: i64, end: End) {
     yield_now().await;
     catalog.store.write(Write::Change {
         folder: number,
-        change: Change::FileRemoved(format!("{number}")),
+        change: Change::FileRemoved(number.to_string().into()),
         at: catalog.clock.now(),
     });
     match end {

@@ -242,7 +242,7 @@ async fn the_help_tells_the_defaults() {
         assert_eq!(rest.split(']').next().unwrap(), value, "{name}");
         told += 1;
     }
-    assert_eq!(told, 18);
+    assert_eq!(told, 19);
 }
 
 #[tokio::test]
@@ -283,6 +283,7 @@ settings
   state_dir = ~/.local/state/pluton-fichier  (default)
   freshness = 5  (--freshness)
   exclusive = false  (default)
+  state_required = true  (default)
   spool_bytes = 10737418240  (default)
   spool = auto  (default)
   uploads = 9  (~/toml)

@@ -443,7 +443,9 @@ impl Budget {
     pub(crate) fn folder_closed_for(&self, rule: Rule) -> Duration {
         let state = self.shared.lock();
         let now = Instant::now();
-        state.folder_open_at(rule, now).saturating_duration_since(now)
+        state
+            .folder_open_at(rule, now)
+            .saturating_duration_since(now)
     }
 
     /// How long until such a call is allowed, were it the only one.
