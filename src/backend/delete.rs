@@ -12,6 +12,9 @@ use super::{AtPath, Remote};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, Scope};
 
+/// How often a path is looked at again whose file was gone.
+const LOOKS: u32 = 2;
+
 /// A file to remove.
 #[derive(Clone, Debug)]
 pub struct DeleteTarget {
@@ -49,57 +52,27 @@ impl Remote {
         // up, or do so after it is gone: it would be removed at its new place.
         let keys = targets.iter().map(|target| Key::path(&target.path));
         let held = self.account.locks.hold_all(keys.collect()).await;
-        let mut results: Vec<Result<()>> = Vec::with_capacity(targets.len());
-        // By URL: the targets that named the file.
-        let mut wanted: HashMap<String, Vec<usize>> = HashMap::new();
-        let mut files = Vec::new();
-        for (index, target) in targets.iter().enumerate() {
-            results.push(match self.find_targets(scope, target).await {
-                Ok(found) => {
-                    for file in found {
-                        let entry = wanted.entry(file.url.clone()).or_insert_with(|| {
-                            files.push(file);
-                            Vec::new()
-                        });
-                        entry.push(index);
-                    }
-                    Ok(())
-                }
-                Err(error) if allow_missing && is_missing(&error) => Ok(()),
-                Err(error) => Err(error.at(target.path.as_str())),
-            });
+        let mut removal = Removal {
+            remote: self.clone(),
+            scope: scope.with_priority(Priority::Delete),
+            targets: targets.to_vec(),
+            allow_missing,
+            results: targets.iter().map(|_| Ok(())).collect(),
+            files: Vec::new(),
+            wanted: HashMap::new(),
+        };
+        for index in 0..targets.len() {
+            removal.find(scope, index).await;
         }
         // It goes on even if the caller goes away: what was sent must be over
         // before others may have these paths. What has not left then does not
         // leave any more.
-        let scope = scope.with_priority(Priority::Delete);
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
-        let (remote, targets) = (self.clone(), targets.to_vec());
-        let removal = self.account.tasks.spawn(async move {
+        let removal = self.account.tasks.spawn(operation(async move {
             let _held = held;
-            let batches = &remote.account.batches;
-            let removal = batches.run_until(scope, Change::Remove, &files, &cancel);
-            for (file, outcome) in files.iter().zip(removal.await) {
-                let Err(error) = outcome else { continue };
-                for index in wanted.get(&file.url).into_iter().flatten() {
-                    let DeleteTarget { path, every, .. } = &targets[*index];
-                    results[*index] = match error.kind() {
-                        Kind::NotFound if allow_missing || *every => continue,
-                        Kind::NotFound => Err(Error::file_not_found(path.as_str())),
-                        _ => Err(error.clone()).at_path(path),
-                    };
-                }
-            }
-            for (target, result) in targets.iter().zip(&results) {
-                // Whoever names a version means no other one.
-                if result.is_ok() && target.if_match.is_none() {
-                    remote.supersede(&target.path, None).await;
-                }
-            }
-            remote.account.catalog.settle().await?;
-            Ok(results)
-        });
+            removal.run(&cancel).await
+        }));
         let results = removal.await;
         guard.disarm();
         results.map_err(|error| Error::internal(format!("a removal stopped: {error}")))?
@@ -139,6 +112,90 @@ impl Remote {
             }
         }
         result
+    }
+}
+
+/// A removal of files, whose paths are held.
+struct Removal {
+    remote: Remote,
+    scope: Scope,
+    targets: Vec<DeleteTarget>,
+    allow_missing: bool,
+    /// By target.
+    results: Vec<Result<()>>,
+    files: Vec<Target>,
+    /// The targets that named a file, by its link.
+    wanted: HashMap<String, Vec<usize>>,
+}
+
+impl Removal {
+    /// Looks for the files of a target.
+    async fn find(&mut self, scope: Scope, index: usize) {
+        let target = &self.targets[index];
+        self.results[index] = match self.remote.find_targets(scope, target).await {
+            Ok(found) => {
+                for file in found {
+                    let entry = self.wanted.entry(file.url.clone()).or_insert_with(|| {
+                        self.files.push(file);
+                        Vec::new()
+                    });
+                    entry.push(index);
+                }
+                Ok(())
+            }
+            Err(error) if self.allow_missing && is_missing(&error) => Ok(()),
+            Err(error) => Err(error.at(target.path.as_str())),
+        };
+    }
+
+    async fn run(mut self, cancel: &CancellationToken) -> Result<Vec<Result<()>>> {
+        for again in 0..=LOOKS {
+            let gone = self.remove(cancel).await;
+            if again == LOOKS || cancel.is_cancelled() {
+                break;
+            }
+            // Another program has removed them, and may have stored others in
+            // their place.
+            for index in gone {
+                self.find(self.scope, index).await;
+            }
+            if self.files.is_empty() {
+                break;
+            }
+        }
+        for (target, result) in self.targets.iter().zip(&self.results) {
+            // Whoever names a version means no other one.
+            if result.is_ok() && target.if_match.is_none() {
+                self.remote.supersede(&target.path, None).await;
+            }
+        }
+        self.remote.account.catalog.settle().await?;
+        Ok(self.results)
+    }
+
+    /// Removes what was found. Returns the targets whose file was not there any
+    /// more.
+    async fn remove(&mut self, cancel: &CancellationToken) -> Vec<usize> {
+        let files = std::mem::take(&mut self.files);
+        let wanted = std::mem::take(&mut self.wanted);
+        let batches = &self.remote.account.batches;
+        let removal = batches.run_until(self.scope, Change::Remove, &files, cancel);
+        let mut gone = Vec::new();
+        for (file, outcome) in files.iter().zip(removal.await) {
+            let Err(error) = outcome else { continue };
+            for &index in wanted.get(&file.url).into_iter().flatten() {
+                let DeleteTarget { path, every, .. } = &self.targets[index];
+                if error.kind() == Kind::NotFound {
+                    gone.push(index);
+                }
+                self.results[index] = match error.kind() {
+                    Kind::NotFound if self.allow_missing || *every => continue,
+                    Kind::NotFound => Err(Error::file_not_found(path.as_str())),
+                    _ => Err(error.clone()).at_path(path),
+                };
+            }
+        }
+        gone
     }
 }
 

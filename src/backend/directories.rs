@@ -1,5 +1,7 @@
 //! Making directories.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::entry::Entry;
@@ -15,6 +17,10 @@ use crate::fichier::{self, Kind, Priority, ROOT, Scope, Turn};
 
 /// Times that a path is looked up again because it changed meanwhile.
 pub(super) const ATTEMPTS: usize = 5;
+
+/// Seconds until a folder is looked for again that listings do not show and that
+/// 1Fichier refuses to make, perhaps because it is there: they may lag ([API §I]).
+const LAG: [u64; 3] = [1, 3, 10];
 
 /// Folders made on the way to one, the outermost first.
 pub(super) type Made = Vec<FolderAt>;
@@ -62,8 +68,15 @@ impl Remote {
             return Ok((Entry::root(), false));
         }
         self.check_names(path)?;
-        if !create_parents && let Some((parent, _)) = path.split() {
-            self.directory(scope, &parent, None).await?;
+        if let Some((parent, _)) = path.split() {
+            if !self.unseen_on_way(&parent).await.is_empty() {
+                // Another program may have moved one of them.
+                let seen = self.staleness_of_changes(path);
+                self.walk(scope, &parent, seen).await?;
+            }
+            if !create_parents {
+                self.directory(scope, &parent, None).await?;
+            }
         }
         let mut made = Made::new();
         for _ in 0..ATTEMPTS {
@@ -250,7 +263,12 @@ impl Remote {
         if perhaps {
             match self.look_again(scope, parent, segment).await {
                 Ok(Some(folder)) => return Ok(Some((folder, error.outcome_unknown()))),
-                Ok(None) => {}
+                Ok(None) => {
+                    let late = self.shown_late(scope, parent, segment).await;
+                    if let Some(folder) = late.at_path(path)? {
+                        return Ok(Some((folder, error.outcome_unknown())));
+                    }
+                }
                 Err(look) if look.kind() == Kind::NotFound => is_gone = true,
                 Err(look) => return Err(look).at_path(path),
             }
@@ -282,6 +300,27 @@ impl Remote {
             self.account.catalog.folder_shown(parent, folder.clone());
         }
         Ok(found)
+    }
+
+    /// The same where listings may lag: the folder may be there all the same.
+    async fn shown_late(
+        &self,
+        scope: Scope,
+        parent: i64,
+        segment: &str,
+    ) -> std::result::Result<Option<FolderRecord>, fichier::Error> {
+        let account = &self.account;
+        for pause in LAG {
+            self.wait(scope, Duration::from_secs(pause)).await?;
+            let folders = account.client.list_sub_folders(scope, parent).await?;
+            let mut found = folders.into_iter();
+            if let Some(found) = found.find(|folder| self.codec.matches(&folder.name, segment)) {
+                let folder = FolderRecord::from(found);
+                account.catalog.folder_shown(parent, folder.clone());
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
     }
 
     /// Nothing on the way to a path is to be trusted any more.

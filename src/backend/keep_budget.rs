@@ -77,12 +77,14 @@ fn restore(budget: &Budget, facts: Facts, catalog: &Catalog, clock: Clock) {
 pub(super) fn keep(
     budget: Arc<Budget>,
     facts: Facts,
-    catalog: Arc<Catalog>,
+    catalog: &Arc<Catalog>,
     clock: Clock,
 ) -> AbortOnDropHandle<()> {
-    restore(&budget, facts, &catalog, clock);
+    restore(&budget, facts, catalog, clock);
     let mut calls = budget.calls();
     let mut news = catalog.news();
+    // It is closed when its account is, not when this task ends.
+    let catalog = Arc::downgrade(catalog);
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut known_lock = None;
         let mut known_call = None;
@@ -92,11 +94,14 @@ pub(super) fn keep(
                 called = calls.changed() => if called.is_err() { return },
                 // What could not be read before.
                 learnt = news.changed() => {
-                    if learnt.is_err() { return }
+                    let Some(catalog) = catalog.upgrade().filter(|_| learnt.is_ok()) else { return };
                     restore(&budget, facts, &catalog, clock);
                     continue;
                 }
             }
+            let Some(catalog) = catalog.upgrade() else {
+                return;
+            };
             let now = clock.now();
             let is_new =
                 |known: std::time::SystemTime| now > known + Duration::from_secs(1) || now < known;

@@ -19,10 +19,12 @@ use super::batch::{Change, Target};
 use super::journal::{Landing, Task, is_place};
 use super::locks::{Key, operation};
 use super::path::RemotePath;
+use super::resolve::Walk;
+use super::twins::{Directory, FolderAt};
 use super::{AtPath, Remote};
 use crate::catalog::{Catalog, FileRecord, Touched};
 use crate::error::{Reason, Result};
-use crate::fichier::{BATCH, Kind, Priority, ROOT, Scope};
+use crate::fichier::{BATCH, FileInfo, Kind, Priority, ROOT, Scope};
 use crate::spans;
 
 /// A folder that was seen less than this ago is trusted for now.
@@ -82,6 +84,8 @@ enum Answer {
     Home,
     /// They are in the root.
     Astray,
+    /// They are in their folder, and that is not where memory has it.
+    Moved,
     /// 1Fichier does not tell; it is asked again later.
     Unknown,
 }
@@ -231,11 +235,14 @@ impl Remote {
         if folder == ROOT || untold || account.catalog.is_exclusive() {
             return (folder, file.clone());
         }
+        // Another program may have moved the folder since it was seen there.
+        let its = path.join(&self.codec.to_segment(&file.name));
+        let unsure = !its.names_its_content() && !self.unseen_on_way(path).await.is_empty();
         let listed = account.catalog.listed_at(folder);
         let trusted = account.landings.change(folder, |known| {
             known.seen = known.seen.max(listed);
             known.path.get_or_insert_with(|| path.clone());
-            let trusted = known.seen.is_some_and(|at| at.elapsed() < TRUST);
+            let trusted = !unsure && known.seen.is_some_and(|at| at.elapsed() < TRUST);
             if known.pending.len() < PENDING {
                 let landing = Landing {
                     path: path.clone(),
@@ -243,6 +250,7 @@ impl Remote {
                     folder,
                     file: file.clone(),
                     unwanted: false,
+                    unsure,
                 };
                 let task = Task::Landing(landing.clone());
                 known.pending.push(Pending {
@@ -263,7 +271,8 @@ impl Remote {
         let home = account.landings.change(folder, |known| {
             let asked_meanwhile = known.seen.is_some_and(|at| at >= stored);
             let home = known.homes.remove(&file.url);
-            home.or_else(|| asked_meanwhile.then(|| (folder, file.clone())))
+            let is_home = asked_meanwhile && !unsure;
+            home.or_else(|| is_home.then(|| (folder, file.clone())))
         });
         if let Some(home) = home {
             // Another file of the same time was asked about.
@@ -343,15 +352,18 @@ impl Remote {
         })
     }
 
-    /// Asks where the last files of a folder are. If in the root, moves all that
-    /// came since the folder was seen. What is not known stays to be asked.
+    /// Asks where the last files of a folder are. If not in their directory, moves
+    /// all there that came since the folder was seen. What is not known stays to
+    /// be asked.
     async fn confirm_now(&self, scope: Scope, path: &RemotePath, folder: i64) {
-        let landings = &self.account.landings;
+        let account = &self.account;
+        let landings = &account.landings;
         let pending = landings.pending(folder);
         if pending.is_empty() {
             return;
         }
         let asked = Instant::now();
+        let path = &landings.path_of(folder, path);
         match self.ask_where(scope, path, folder, &pending).await {
             Answer::Home => {
                 landings.seen(folder, asked);
@@ -360,11 +372,10 @@ impl Remote {
                 });
             }
             Answer::Astray => {
-                let path = landings.path_of(folder, path);
-                if let Err(error) = self.bring_home(scope, &path, folder, &pending).await {
-                    tracing::warn!(%path, %error, "uploaded files lie in the root, and cannot be moved to their directory now; this is tried again");
-                }
+                account.catalog.folder_gone(folder);
+                self.bring_home(scope, path, folder, ROOT, &pending).await;
             }
+            Answer::Moved => self.leave_moved(scope, path, folder, &pending).await,
             Answer::Unknown => {}
         }
         if !landings.pending(folder).is_empty() {
@@ -390,7 +401,8 @@ impl Remote {
                     return self.ask_for_folder(scope, folder).await;
                 }
                 // Elsewhere than in the root it was put by somebody's will.
-                Ok(_) => return Answer::Home,
+                Ok(info) if info.folder != Some(folder) => return Answer::Home,
+                Ok(info) => return self.is_way_told(path, &info).await,
                 Err(error) if error.is_about_password() || error.kind() == Kind::Access => {}
                 // Calls by link may not know it yet.
                 Err(error) if error.kind() == Kind::NotFound => {
@@ -412,6 +424,74 @@ impl Remote {
         }
     }
 
+    /// A file is in its folder. Whether that is where memory has it.
+    async fn is_way_told(&self, path: &RemotePath, info: &FileInfo) -> Answer {
+        let account = &self.account;
+        let names: Vec<_> = path.segments().collect();
+        let same = |stored: &str, segment: &str| self.codec.matches(stored, segment);
+        match info.is_below(&names, same) {
+            Some(true) => {
+                for FolderAt { parent, folder } in self.unseen_on_way(path).await {
+                    account.catalog.folder_found(parent, folder.id);
+                }
+                Answer::Home
+            }
+            Some(false) if account.questions.may_trust_paths() => Answer::Moved,
+            _ => Answer::Home,
+        }
+    }
+
+    /// A folder is not where memory has it, as 1Fichier says. What was stored
+    /// there by old memory belongs to the path that was asked for; what was
+    /// stored just before the folder was moved goes with it.
+    async fn leave_moved(&self, scope: Scope, path: &RemotePath, folder: i64, pending: &[Pending]) {
+        let account = &self.account;
+        let landings = &account.landings;
+        // It may be moved from here just now: it is asked again later.
+        let Some(_tree) = account.locks.try_hold(Key::Tree) else {
+            return;
+        };
+        if landings.path_of(folder, path) != *path {
+            return;
+        }
+        let asked = Instant::now();
+        let way = self.known_way(path).await;
+        let way: Vec<&FolderAt> = way.iter().flat_map(Directory::folders).collect();
+        let catalog = &account.catalog;
+        // What 1Fichier tells may be late, too.
+        if way
+            .iter()
+            .any(|at| catalog.was_moved(at.parent, at.folder.id))
+        {
+            return;
+        }
+        for FolderAt { parent, folder } in way {
+            catalog.folder_missing(*parent, folder.id);
+        }
+        let is_there = match self.walk(scope, path, None).await {
+            Ok(Walk::Folder(directory)) => directory.ids().any(|id| id == folder),
+            Ok(_) => false,
+            Err(error) => {
+                tracing::warn!(%path, %error, "cannot see whether another program moved a directory");
+                return;
+            }
+        };
+        account.questions.told_path(!is_there);
+        if is_there {
+            landings.seen(folder, asked);
+        }
+        let (unsure, sure): (Vec<Pending>, Vec<Pending>) = pending
+            .iter()
+            .cloned()
+            .partition(|pending| pending.landing.unsure && !is_there);
+        landings.take(folder, |known| {
+            sure.iter().any(|asked| asked.note == known.note)
+        });
+        if !unsure.is_empty() {
+            self.bring_home(scope, path, folder, folder, &unsure).await;
+        }
+    }
+
     /// A file is in the root. If its folder is still there, somebody has moved it
     /// on purpose.
     async fn ask_for_folder(&self, scope: Scope, folder: i64) -> Answer {
@@ -427,23 +507,42 @@ impl Remote {
         }
     }
 
-    /// Moves files from the root to their directory, which is made again. What
-    /// is not moved stays pending.
+    /// Moves files to their directory, which is made again. What is not moved
+    /// stays pending.
     async fn bring_home(
         &self,
         scope: Scope,
         path: &RemotePath,
         gone: i64,
+        from: i64,
+        pending: &[Pending],
+    ) {
+        let files = pending.len();
+        tracing::warn!(%path, files, "another program removed a directory, or moved it away, while files were on their way; it is made again and they are moved there");
+        if let Err(error) = self.move_home(scope, path, gone, from, pending).await {
+            tracing::warn!(%path, %error, "uploaded files lie elsewhere, and cannot be moved to their directory now; this is tried again");
+        }
+    }
+
+    async fn move_home(
+        &self,
+        scope: Scope,
+        path: &RemotePath,
+        gone: i64,
+        from: i64,
         pending: &[Pending],
     ) -> Result<()> {
         let account = &self.account;
-        tracing::warn!(%path, files = pending.len(), "another program removed a directory while files were on their way; it is made again and they are moved there");
-        account.catalog.folder_gone(gone);
         let (unwanted, wanted): (Vec<&Pending>, Vec<_>) =
             pending.iter().partition(|pending| pending.landing.unwanted);
-        self.remove_strays(gone, &unwanted).await?;
+        self.remove_strays(gone, from, &unwanted).await?;
         if wanted.is_empty() {
             return Ok(());
+        }
+        // They do not belong where they are: one that has the name of the
+        // directory does not stand in its way either.
+        for it in &wanted {
+            account.catalog.file_removed(from, &it.file().url);
         }
         let scope = scope.with_priority(Priority::Upload);
         let target = self.folder_to_write(scope, path, &mut Vec::new()).await?;
@@ -451,7 +550,7 @@ impl Remote {
         for part in wanted.chunks(BATCH) {
             let urls: Vec<String> = part.iter().map(|it| it.file().url.to_string()).collect();
             let touched = urls.iter().cloned().map(Touched::File).collect();
-            let intent = account.changing(&[ROOT, folder], touched).await;
+            let intent = account.changing(&[from, folder], touched).await;
             let intent = intent.at_path(path)?;
             let moved = account.client.move_files(scope, &urls, folder, None).await;
             // Where the answer is lost, the next question tells.
@@ -464,7 +563,7 @@ impl Remote {
                     url: now.as_str().into(),
                     ..it.file().clone()
                 };
-                account.catalog.file_removed(ROOT, &old);
+                account.catalog.file_removed(from, &old);
                 account.catalog.file_added(folder, file.clone());
                 if old != now {
                     account.catalog.pass_modified_on(&old, &now);
@@ -503,15 +602,15 @@ impl Remote {
         Ok(())
     }
 
-    /// Removes files from the root that nobody wants any more.
-    async fn remove_strays(&self, gone: i64, strays: &[&Pending]) -> Result<()> {
+    /// Removes files from where they are that nobody wants any more.
+    async fn remove_strays(&self, gone: i64, from: i64, strays: &[&Pending]) -> Result<()> {
         let account = &self.account;
         let targets: Vec<Target> = strays
             .iter()
             .map(|stray| Target {
                 // 1Fichier told just now that it is there.
                 is_certain: true,
-                ..Target::new(ROOT, &stray.file().url)
+                ..Target::new(from, &stray.file().url)
             })
             .collect();
         let scope = Scope::new(Priority::Delete);

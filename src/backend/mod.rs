@@ -47,6 +47,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 pub use about::Quota;
 pub use activity::{Activity, BudgetActivity, CatalogActivity, LoginActivity, TreeActivity};
@@ -71,7 +72,7 @@ use crate::clock::{Clock, to_millis};
 use crate::encoding::{Mask, NameCodec};
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Access, Budget, Client, Password, Scope, ShareId, SharedFolder, time};
-use crate::spans::Tasks;
+use crate::spans::{self, Tasks};
 use crate::transfer::{Algorithms, Downloads, Slots, SpoolDir, Tracker, UploadLimits, Uploads};
 
 /// Most targets of one delete request.
@@ -182,7 +183,7 @@ impl Account {
         let catalog = Catalog::open(&shelf, names, source, settings.catalog, clock)?;
         login.remember(about::Known::remembered(&catalog));
         let keep = |budget: &Arc<Budget>, facts| {
-            keep_budget::keep(Arc::clone(budget), facts, Arc::clone(&catalog), clock)
+            keep_budget::keep(Arc::clone(budget), facts, &catalog, clock)
         };
         let mut budget_keepers = vec![keep(client.budget(), keep_budget::API)];
         budget_keepers.extend(pages.iter().map(|pages| keep(pages, keep_budget::PAGES)));
@@ -220,7 +221,8 @@ impl Account {
         if let Some(stopped) = settings.identify
             && !account.is_shared()
         {
-            let finding = identity::find_out(Arc::downgrade(&account));
+            let span = spans::background("identity", None);
+            let finding = identity::find_out(Arc::downgrade(&account)).instrument(span);
             // It would keep the catalog open.
             tokio::spawn(stopped.run_until_cancelled_owned(finding));
         }

@@ -15,10 +15,16 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// worth more: it tells of all that is in it.
 const ALONE: Duration = Duration::from_secs(30);
 
+/// After so many paths in a row that listings did not agree with, none is trusted
+/// any more.
+const WRONG: u32 = 3;
+
 #[derive(Debug, Default)]
 struct Asked {
     all: VecDeque<Instant>,
     by_folder: HashMap<i64, Instant>,
+    /// Paths in a row that listings did not agree with.
+    wrong_paths: u32,
 }
 
 /// The questions of late of one account.
@@ -53,6 +59,18 @@ impl Questions {
             }
         }
         self.may_ask()
+    }
+
+    /// Whether the path of a file, as `file/info` tells it, means what it seems
+    /// to: its form is not known for sure ([API §7]).
+    pub(super) fn may_trust_paths(&self) -> bool {
+        self.lock().wrong_paths < WRONG
+    }
+
+    /// A path was told that memory did not know, and listings agreed or not.
+    pub(super) fn told_path(&self, agreed: bool) {
+        let wrong = &mut self.lock().wrong_paths;
+        *wrong = if agreed { 0 } else { *wrong + 1 };
     }
 }
 

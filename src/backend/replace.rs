@@ -7,8 +7,9 @@ use super::locks::{Guard, Key};
 use super::path::RemotePath;
 use super::put::{PutOptions, WriteMode, etag_mismatch};
 use super::resolve::Found;
+use super::seen::SEEN;
 use super::twins::FileAt;
-use super::{AtPath, Remote};
+use super::{AtPath, Remote, Staleness};
 use crate::catalog::FileRecord;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{Priority, Scope};
@@ -87,20 +88,27 @@ impl Remote {
     ) -> Vec<Target> {
         let scope = Scope::new(Priority::Delete);
         let mut older = Vec::new();
-        for folder in folders {
-            let known = match self.snapshot(scope, *folder, None).await {
-                Ok(known) => Some(known),
-                Err(_) => self.account.catalog.peek(*folder).await,
+        for &folder in folders {
+            let known = self.others_of(scope, folder, segment, new, None).await;
+            let catalog = &self.account.catalog;
+            let is_seen = |file: &FileRecord| {
+                let age = catalog.file_seen(folder, &file.url);
+                age.is_some_and(|age| age <= SEEN)
             };
-            let Some(known) = known else { continue };
-            for file in known.content.find_files(self.codec, segment) {
-                if file.url != new.url {
-                    older.push(Target {
-                        is_certain: self.is_certain(path),
-                        ..Target::new(*folder, &file.url)
-                    });
-                }
+            let seen = self.staleness_of_changes(path);
+            if seen.is_some() && !known.iter().all(is_seen) && !self.is_large(folder).await {
+                // Each of them is looked at. The listing may show more: what was
+                // there before the new one came goes, too.
+                let shown = self.others_of(scope, folder, segment, new, seen).await;
+                let more = shown.into_iter().filter(|file| {
+                    file.time < new.time && known.iter().all(|known| known.url != file.url)
+                });
+                older.extend(more.map(|file| Target::new(folder, &file.url)));
             }
+            older.extend(known.into_iter().map(|file| Target {
+                is_certain: self.is_certain(path),
+                ..Target::new(folder, &file.url)
+            }));
         }
         if older.is_empty() {
             return older;
@@ -112,6 +120,29 @@ impl Remote {
                 older
             }
         }
+    }
+}
+
+impl Remote {
+    /// The files of a name in a folder but one, as far as is known.
+    async fn others_of(
+        &self,
+        scope: Scope,
+        folder: i64,
+        segment: &str,
+        except: &FileRecord,
+        staleness: Staleness,
+    ) -> Vec<FileRecord> {
+        let known = match self.snapshot(scope, folder, staleness).await {
+            Ok(known) => Some(known),
+            Err(_) => self.account.catalog.peek(folder).await,
+        };
+        let Some(known) = known else {
+            return Vec::new();
+        };
+        let files = known.content.find_files(self.codec, segment).into_iter();
+        let others = files.filter(|file| file.url != except.url);
+        others.cloned().collect()
     }
 }
 

@@ -126,7 +126,7 @@ impl Remote {
     /// Folders on the way to a directory that only own calls have told of, a
     /// while ago: what listings do not show may lag, or another program has
     /// moved it.
-    async fn unseen_on_way(&self, path: &RemotePath) -> Vec<FolderAt> {
+    pub(super) async fn unseen_on_way(&self, path: &RemotePath) -> Vec<FolderAt> {
         let catalog = &self.account.catalog;
         let was_seen = |at: &FolderAt| {
             let age = catalog.folder_seen(at.parent, &at.folder);
@@ -149,7 +149,8 @@ impl Remote {
         let catalog = &self.account.catalog;
         let directory = self.known_directory(path).await;
         let mut is_told = None;
-        for id in directory.iter().flat_map(Directory::ids) {
+        let ids: Vec<i64> = directory.iter().flat_map(Directory::ids).collect();
+        for &id in &ids {
             let Some(known) = catalog.peek(id).await else {
                 continue;
             };
@@ -165,10 +166,20 @@ impl Remote {
                     let same = |stored: &str, segment: &str| self.codec.matches(stored, segment);
                     is_told = info.is_below(&names, same);
                 }
-                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) if error.kind() == Kind::NotFound => {
+                    catalog.file_missing(id, &witness.url);
+                }
                 Err(error) => return Err(error).at_path(path),
             }
             break;
+        }
+        // One that is gone is in no other place.
+        if is_told.is_none() && self.list_lately(scope, ids.iter().copied()).await? {
+            let left = self.known_directory(path).await;
+            let left: Vec<i64> = left.iter().flat_map(Directory::ids).collect();
+            if left != ids {
+                return Ok(false);
+            }
         }
         match is_told {
             Some(true) => {
@@ -396,7 +407,7 @@ impl Remote {
     }
 
     /// Waits, unless the caller does not wait as long.
-    async fn wait(&self, scope: Scope, time: Duration) -> Result<(), fichier::Error> {
+    pub(super) async fn wait(&self, scope: Scope, time: Duration) -> Result<(), fichier::Error> {
         let end = Instant::now() + time;
         if scope.deadline.is_some_and(|deadline| deadline < end) {
             let text = "1Fichier does not know yet what was stored a moment ago";
@@ -406,7 +417,7 @@ impl Remote {
         Ok(())
     }
 
-    async fn is_large(&self, folder: i64) -> bool {
+    pub(super) async fn is_large(&self, folder: i64) -> bool {
         let catalog = &self.account.catalog;
         let known = catalog.peek(folder).await;
         catalog.is_walked(folder) || known.is_some_and(|known| known.content.len() >= LISTING_CAP)

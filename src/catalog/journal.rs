@@ -80,6 +80,7 @@ impl Touched {
             Self::File(url) => vec![format!("\"{url}\"")],
             Self::Folder(id) => vec![
                 format!("{{\"FolderAdded\":{{\"id\":{id},"),
+                format!("{{\"FolderMade\":{{\"id\":{id},"),
                 format!("{{\"FolderRemoved\":{id}}}"),
             ],
         }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::content::Content;
-use super::node::Change;
+use super::node::{Change, Merged};
 use super::source::{Source, may_be_cut};
 use super::store::Write;
 use super::walk::{Verdict, Walk, judge, whole};
@@ -383,7 +383,11 @@ impl Catalog {
         let limit = self.settings.max_entries;
         // Memory and disk change in the same order: under the lock.
         let mut state = self.lock();
-        let (snapshot, doubted) = state.merge(id, content, began, as_of, listed, limit);
+        let Merged {
+            snapshot,
+            doubted,
+            moved,
+        } = state.merge(id, content, began, as_of, listed, limit);
         self.store.write(Write::Listing {
             folder: id,
             content: Arc::clone(&snapshot.content),
@@ -392,6 +396,10 @@ impl Catalog {
         });
         for folder in doubted {
             self.store.write(Write::Doubt { folder });
+        }
+        for (folder, url) in moved {
+            let url = url.into();
+            self.store.write(Write::Missing { folder, url });
         }
         snapshot
     }

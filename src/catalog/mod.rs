@@ -268,7 +268,7 @@ impl Catalog {
             state.made(id, as_of);
         }
         drop(state);
-        self.change(parent, Change::FolderAdded(folder));
+        self.change(parent, Change::FolderMade(folder));
     }
 
     /// 1Fichier says, asked for what is in it, that a folder is in another one.
@@ -393,6 +393,14 @@ impl Catalog {
         let seen =
             (found.name == folder.name).then(|| Node::seen(node.own_folder(folder.id), listed));
         seen.map(|age| age.min(state.confirmed(parent, Item::Folder(folder.id))))
+    }
+
+    /// Whether a folder was moved or renamed from here to where it is, and no
+    /// listing has shown it there.
+    pub fn was_moved(&self, parent: i64, id: i64) -> bool {
+        let state = self.lock();
+        let node = state.nodes.get(&parent);
+        node.is_some_and(|node| node.was_moved(id))
     }
 
     /// Whether a listing of a folder is no older than this.

@@ -27,8 +27,10 @@ pub(super) enum Change {
     FileRenamed(FileRecord, Box<str>),
     FileRemoved(Box<str>),
     FileProtected(Box<str>, bool),
-    /// New, or from another folder, or from another name in this one.
+    /// From another folder, or from another name in this one.
     FolderAdded(FolderRecord),
+    /// New: it had no other name.
+    FolderMade(FolderRecord),
     FolderRemoved(i64),
     FolderProtected(i64, bool),
 }
@@ -51,7 +53,7 @@ impl Change {
             }
             Self::FileRemoved(url) => Subject::File(url),
             Self::FileProtected(url, _) => Subject::FilePassword(url),
-            Self::FolderAdded(folder) => Subject::Folder(folder.id),
+            Self::FolderAdded(folder) | Self::FolderMade(folder) => Subject::Folder(folder.id),
             Self::FolderRemoved(id) => Subject::Folder(*id),
             Self::FolderProtected(id, _) => Subject::FolderPassword(*id),
         }
@@ -74,6 +76,7 @@ impl Change {
             Self::FileProtected(url, password) => {
                 file(url).is_some_and(|shown| shown.password == *password)
             }
+            Self::FolderMade(made) => content.has_folder(made.id),
             Self::FolderAdded(added) => {
                 folder(&added.id).is_some_and(|shown| shown.name == added.name)
             }
@@ -91,7 +94,9 @@ impl Change {
             }
             Self::FileRemoved(url) => content.remove_file(url),
             Self::FileProtected(url, password) => content.set_file_password(url, *password),
-            Self::FolderAdded(folder) => content.add_folder(folder.clone()),
+            Self::FolderAdded(folder) | Self::FolderMade(folder) => {
+                content.add_folder(folder.clone());
+            }
             Self::FolderRemoved(id) => content.remove_folder(*id),
             Self::FolderProtected(id, password) => content.set_folder_password(*id, *password),
         }
@@ -103,6 +108,14 @@ impl Change {
             Self::FileAdded(file) | Self::FileReturned(file) | Self::FileRenamed(file, _) => {
                 Some(file)
             }
+            _ => None,
+        }
+    }
+
+    /// The folder that it put into the folder.
+    fn folder(&self) -> Option<i64> {
+        match self {
+            Self::FolderAdded(folder) | Self::FolderMade(folder) => Some(folder.id),
             _ => None,
         }
     }
@@ -193,7 +206,14 @@ impl Node {
 
     /// The same for a sub-folder.
     pub(super) fn own_folder(&self, id: i64) -> Option<&Own> {
-        self.own(|change| matches!(change, Change::FolderAdded(folder) if folder.id == id))
+        self.own(|change| change.folder() == Some(id))
+    }
+
+    /// Whether an own change put a sub-folder here that was elsewhere before, and
+    /// no listing has shown it yet.
+    pub(super) fn was_moved(&self, id: i64) -> bool {
+        let own = self.own_folder(id);
+        own.is_some_and(|own| !own.shown && matches!(own.change, Change::FolderAdded(_)))
     }
 
     fn own(&self, is_it: impl Fn(&Change) -> bool) -> Option<&Own> {
@@ -289,6 +309,15 @@ pub(super) struct State {
     pub(super) misses: u64,
 }
 
+/// What a listing has brought.
+pub(super) struct Merged {
+    pub(super) snapshot: Snapshot,
+    /// Folders that are to be listed anew because of it.
+    pub(super) doubted: Vec<i64>,
+    /// Files that are not where they were, by folder and link.
+    pub(super) moved: Vec<(i64, Box<str>)>,
+}
+
 impl State {
     pub(super) fn touch(&mut self, id: i64) -> &mut Node {
         self.uses += 1;
@@ -349,7 +378,6 @@ impl State {
     }
 
     /// Takes a listing that began at `began`; own changes of late overlay it.
-    /// Also tells which folders are to be listed anew because of it.
     pub(super) fn merge(
         &mut self,
         id: i64,
@@ -358,7 +386,7 @@ impl State {
         as_of: Moment,
         listed: Moment,
         limit: usize,
-    ) -> (Snapshot, Vec<i64>) {
+    ) -> Merged {
         // No folder is in itself.
         content.remove_folder(id);
         let node = self.nodes.entry(id).or_default();
@@ -375,6 +403,7 @@ impl State {
             change.apply(&mut content);
         }
         let doubted = self.adopt(id, &mut content, began);
+        let moved = self.take_from_others(id, &content, began);
         if !self.removed.is_empty() {
             for folder in content.folders() {
                 self.removed.remove(&folder.id);
@@ -403,7 +432,11 @@ impl State {
         node.failed = None;
         self.entries = self.entries.saturating_sub(before) + after;
         self.evict(limit, id);
-        (snapshot, doubted)
+        Merged {
+            snapshot,
+            doubted,
+            moved,
+        }
     }
 
     /// The folders of a listing are in this folder now, and in no other: those
@@ -438,6 +471,36 @@ impl State {
             }
         }
         doubted
+    }
+
+    /// A file that a listing shows is not where an own change has put it before
+    /// the listing began: another program has moved it.
+    fn take_from_others(
+        &mut self,
+        id: i64,
+        content: &Content,
+        began: Instant,
+    ) -> Vec<(i64, Box<str>)> {
+        let mut moved = Vec::new();
+        let others = self.nodes.iter_mut().filter(|(other, _)| **other != id);
+        for (other, node) in others {
+            let is_here = |own: &Own| {
+                let file = own.change.file().filter(|_| !own.shown && own.at < began);
+                file.is_some_and(|file| content.has_file(&file.url))
+            };
+            let gone = node.changes.iter().filter(|own| is_here(own));
+            let gone: Vec<_> = gone
+                .filter_map(|own| own.change.file())
+                .map(|file| file.url.clone())
+                .collect();
+            for url in gone {
+                let before = node.entries();
+                node.forget_file(&url);
+                self.entries = (self.entries + node.entries()).saturating_sub(before);
+                moved.push((*other, url));
+            }
+        }
+        moved
     }
 
     /// Whether a folder is another one, or inside it, as far as is in memory.
@@ -503,8 +566,8 @@ impl State {
             {
                 Arc::make_mut(&mut known.content).remove_folder(folder);
             }
-            let is_added = |change: &Change| matches!(change, Change::FolderAdded(added) if added.id == folder);
-            node.changes.retain(|own| !is_added(&own.change));
+            node.changes
+                .retain(|own| own.change.folder() != Some(folder));
             self.entries = (self.entries + node.entries()).saturating_sub(before);
         }
     }
@@ -553,10 +616,7 @@ impl State {
             change.apply(Arc::make_mut(&mut known.content));
         }
         let after = node.entries();
-        let added = match &change {
-            Change::FolderAdded(added) => Some(added.id),
-            _ => None,
-        };
+        let added = change.folder();
         node.changes.push(Own::new(change, Instant::now()));
         if node.changes.len().is_multiple_of(1_000) {
             node.forget_old_changes();
@@ -641,7 +701,9 @@ mod tests {
         let folders = folders.iter().map(|(id, name)| folder(*id, name));
         let content = Content::new(folders.collect(), Vec::new());
         let now = Clock::system().moment();
-        let (snapshot, _) = state.merge(id, content, Instant::now(), now, now, 1_000);
+        let snapshot = state
+            .merge(id, content, Instant::now(), now, now, 1_000)
+            .snapshot;
         let mut names: Vec<_> = snapshot
             .content
             .folders()
@@ -717,7 +779,9 @@ mod tests {
         let now = Clock::virtual_time().moment();
         let list = |state: &mut State, name: &str| {
             let content = Content::new(Vec::new(), vec![file(name)]);
-            state.merge(1, content, Instant::now(), now, now, 100).0
+            state
+                .merge(1, content, Instant::now(), now, now, 100)
+                .snapshot
         };
         list(&mut state, "old");
         state.change(1, Change::FileRenamed(file("new"), "old".into()));
@@ -742,8 +806,8 @@ mod tests {
         state.change(1, Change::FileProtected("u".into(), true));
         let listed = |state: &mut State, files: Vec<FileRecord>| {
             let content = Content::new(Vec::new(), files);
-            let (listed, _) = state.merge(1, content, Instant::now(), now, now, 100);
-            let shown = listed.content.file("u").cloned();
+            let listed = state.merge(1, content, Instant::now(), now, now, 100);
+            let shown = listed.snapshot.content.file("u").cloned();
             shown.map(|file| (file.password, file.order))
         };
         // Not listed at all yet; listed without; listed with; taken away again.
@@ -770,7 +834,9 @@ mod tests {
         let now = Clock::virtual_time().moment();
         let list = |state: &mut State, name: &str| {
             let content = Content::new(Vec::new(), vec![file(name)]);
-            state.merge(1, content, Instant::now(), now, now, 100).0
+            state
+                .merge(1, content, Instant::now(), now, now, 100)
+                .snapshot
         };
         list(&mut state, "old");
         state.change(1, Change::FileRemoved("u".into()));

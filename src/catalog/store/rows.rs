@@ -72,7 +72,9 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
                         &[folder, url],
                     )?;
                 }
-                Change::FolderAdded(sub) => insert_folder(connection, *folder, sub)?,
+                Change::FolderAdded(sub) | Change::FolderMade(sub) => {
+                    insert_folder(connection, *folder, sub)?;
+                }
                 Change::FolderRemoved(id) => {
                     run(
                         "DELETE FROM folders WHERE parent = ?1 AND id = ?2",
@@ -119,6 +121,10 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
             run(
                 "DELETE FROM changes WHERE folder = ?1 AND instr(change, ?2) = 1",
                 &[parent, &format!("{{\"FolderAdded\":{{\"id\":{id},")],
+            )?;
+            run(
+                "DELETE FROM changes WHERE folder = ?1 AND instr(change, ?2) = 1",
+                &[parent, &format!("{{\"FolderMade\":{{\"id\":{id},")],
             )?;
         }
         Write::Missing { folder, url } => {

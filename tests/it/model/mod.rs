@@ -226,13 +226,11 @@ async fn random_lives_agree_with_the_model_two() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "the server does not cope with all of it yet"]
 async fn late_lives_agree_with_the_model_one() {
     lives(0, late_life).await;
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "the server does not cope with all of it yet"]
 async fn late_lives_agree_with_the_model_two() {
     lives(1, late_life).await;
 }

@@ -19,7 +19,7 @@ const FRESH: Duration = Duration::from_secs(300);
 /// Own changes are held against listings for so long, unless one shows them.
 const GRACE: Duration = Duration::from_secs(300);
 /// What is removed was seen in its folder so long ago at most.
-const SEEN: Duration = Duration::from_secs(30);
+pub(super) const SEEN: Duration = Duration::from_secs(30);
 /// Clocks on the wire have no more than seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
 /// So long states are remembered.

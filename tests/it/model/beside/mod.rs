@@ -372,7 +372,7 @@ impl Beside {
                     recursive,
                     page_size: 0,
                 };
-                let judged = case.judge(&step, &Err(reason.clone()));
+                let judged = case.judge(&step, &reason_of(Err(reason.clone())));
                 judged.map_err(|wrong| wrong.what)
             }
         };

@@ -31,7 +31,10 @@ impl Case<'_> {
                 "FILE_NOT_FOUND" => self.files(path, Age::Read).may_miss,
                 "IS_A_DIRECTORY" => !self.folders(path, Age::Read).may.is_empty(),
                 "NOT_A_DIRECTORY" => self.may_be_blocked(parent(path)),
-                reason => self.untold && reason.starts_with("UPSTREAM_UNAVAILABLE"),
+                reason => {
+                    let untold = self.untold || self.is_way_open(parent(path));
+                    untold && reason.starts_with("UPSTREAM_UNAVAILABLE")
+                }
             };
             if !right {
                 return fail(format!("{path:?}: {reason:?}; {}", self.told(changes)));

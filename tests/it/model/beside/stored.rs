@@ -2,7 +2,7 @@
 
 use super::account::Changes;
 use super::judge::{Case, Check, fail, upwards};
-use super::memory::Age;
+use super::memory::{Age, SEEN};
 use crate::model::step::Write;
 use crate::model::tree::parent;
 
@@ -66,8 +66,14 @@ impl Case<'_> {
                 ));
             }
         }
-        // Where nothing was known to be it does not look.
-        if mode == Write::Replace && !self.files(path, Age::Read).may_miss {
+        // Where nothing was known to be, or what it stored just before, it does
+        // not look.
+        let is_own = |url: &String| {
+            let added = self.memory.added_at(url);
+            added.is_some_and(|at| at + SEEN >= self.asked)
+        };
+        let is_looked_at = !known.may.iter().any(is_own);
+        if mode == Write::Replace && !self.files(path, Age::Read).may_miss && is_looked_at {
             for url in known
                 .always
                 .iter()
@@ -129,7 +135,12 @@ impl Case<'_> {
                 self.told(changes)
             ));
         }
-        if !self.is_file_at(url, to) || self.after.files[url].content != content {
+        let now = &self.after.files[url];
+        // Others may as well have moved it after it got its new name.
+        let is_renamed = parent(from) == parent(to)
+            && now.folder == self.before.files[url].folder
+            && to.rsplit('/').next() == Some(now.name.as_str());
+        if !(self.is_file_at(url, to) || is_renamed) || now.content != content {
             return fail(format!("it is elsewhere: {}", self.told(changes)));
         }
         if !changes.new_files.is_empty() {
