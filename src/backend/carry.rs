@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Remote;
+use super::directories::unstable;
 use super::path::RemotePath;
 use crate::catalog::FolderRecord;
 use crate::error::{Error, Reason, Result};
@@ -20,6 +21,8 @@ const ATTEMPTS: u32 = 3;
 /// When listings are asked again that do not show the folder where 1Fichier
 /// says that it is: they may lag ([API §I]).
 const LAG: [u64; 3] = [0, 1, 3];
+/// The same where 1Fichier refuses, and listings do not show why.
+const LAG_OF_OTHERS: [u64; 4] = [0, 1, 3, 10];
 /// The same where 1Fichier refuses to do again what may have been done by a call
 /// whose answer was lost.
 const LAG_AFTER_LOSS: Duration = Duration::from_secs(31);
@@ -433,19 +436,30 @@ impl<'a> Carrier<'a> {
             return Explained::Not;
         }
         let client = &self.remote.account.client;
-        match client.list_sub_folders(Self::scope(), wanted.parent).await {
-            Ok(folders) => {
-                if let Some(rival) = self.rival(folders) {
-                    return Explained::Taken(rival);
+        // What others have made may show late.
+        for pause in LAG_OF_OTHERS {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            match client.list_sub_folders(Self::scope(), wanted.parent).await {
+                Ok(folders) => {
+                    if let Some(rival) = self.rival(folders) {
+                        return Explained::Taken(rival);
+                    }
                 }
+                Err(error) if error.kind() == Kind::NotFound => return Explained::ParentGone,
+                Err(_) => return Explained::Not,
             }
-            Err(error) if error.kind() == Kind::NotFound => return Explained::ParentGone,
-            Err(_) => return Explained::Not,
+            if error.kind() == Kind::NotFound {
+                break;
+            }
         }
         if error.kind() != Kind::NotFound {
             return Explained::Not;
         }
-        // Either the folder or the one that it was to go to.
+        // Either the folder or the one that it was to go to, and the root is
+        // always there.
+        if wanted.parent == ROOT {
+            return Explained::Lost;
+        }
         match self.look([self.at.parent; 2]).await {
             Ok(Some(_)) => Explained::ParentGone,
             Ok(None) => Explained::Lost,
@@ -455,6 +469,10 @@ impl<'a> Carrier<'a> {
 
     fn not_as_asked(&self, wanted: &Place, place: &Place) -> Error {
         let destination = self.load.destination.as_str();
+        if place.parent == wanted.parent && self.load.from.name == wanted.name {
+            // It was to keep its name: another program gave it this one.
+            return unstable(&self.load.source);
+        }
         if place.parent == wanted.parent {
             let (name, stored) = (&wanted.name, &place.name);
             let why = format!("1Fichier stores the name {name:?} as {stored:?}");

@@ -337,6 +337,16 @@ impl Remote {
     /// Only empty ones go that nobody writes to. Waits for no lock, so that the
     /// caller may hold any.
     pub(super) async fn unmake(&self, made: Made) {
+        self.unmake_folders(made, false).await;
+    }
+
+    /// The same for folders that were made in a directory which is not where
+    /// memory had it.
+    pub(super) async fn unmake_moved(&self, made: Made) {
+        self.unmake_folders(made, true).await;
+    }
+
+    async fn unmake_folders(&self, made: Made, moved: bool) {
         for FolderAt { parent, folder } in made.into_iter().rev() {
             let id = folder.id;
             // Others may have begun to write there, or have moved it.
@@ -344,7 +354,8 @@ impl Remote {
                 return;
             };
             let catalog = &self.account.catalog;
-            if catalog.known_full(id) || !catalog.may_hold(parent, &folder) {
+            let may_be_there = moved || catalog.may_hold(parent, &folder);
+            if catalog.known_full(id) || !may_be_there {
                 return;
             }
             let intent = self

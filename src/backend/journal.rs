@@ -99,9 +99,6 @@ pub(super) struct Landing {
     /// Something else became of its path: it is not brought home, but goes.
     #[serde(default)]
     pub(super) unwanted: bool,
-    /// Its folder was not seen lately where memory had it.
-    #[serde(default)]
-    pub(super) unsure: bool,
 }
 
 impl Task {

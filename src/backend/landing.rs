@@ -20,10 +20,11 @@ use super::journal::{Landing, Task, is_place};
 use super::locks::{Key, operation};
 use super::path::RemotePath;
 use super::resolve::Walk;
+use super::seen::TOO_EARLY;
 use super::twins::{Directory, FolderAt};
 use super::{AtPath, Remote};
 use crate::catalog::{Catalog, FileRecord, Touched};
-use crate::error::{Reason, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fichier::{BATCH, FileInfo, Kind, Priority, ROOT, Scope};
 use crate::spans;
 
@@ -43,6 +44,11 @@ struct Pending {
     note: u64,
     /// A call waits to learn where it is.
     awaited: bool,
+    /// Its folder was not seen lately where memory has it, and the call that
+    /// stored it still waits.
+    unsure: bool,
+    /// It is kept from listings of the root, where it lies.
+    hidden: bool,
     /// The call that stored it; not known after a restart.
     cause: Option<Arc<str>>,
 }
@@ -250,13 +256,14 @@ impl Remote {
                     folder,
                     file: file.clone(),
                     unwanted: false,
-                    unsure,
                 };
                 let task = Task::Landing(landing.clone());
                 known.pending.push(Pending {
                     landing,
                     note: account.catalog.note(task.text()),
                     awaited: !trusted,
+                    unsure,
+                    hidden: false,
                     cause: spans::request_id(),
                 });
             }
@@ -279,11 +286,41 @@ impl Remote {
             return home;
         }
         self.confirm_now(scope, path, folder).await;
+        if unsure {
+            self.insist(scope, path, folder, &file.url).await;
+        }
         let home = account
             .landings
             .change(folder, |known| known.homes.remove(&file.url));
         // Where it is not known, it is stored all the same, and looked after.
         home.unwrap_or_else(|| (folder, file.clone()))
+    }
+
+    /// Asks again where calls by link do not know a file yet. Only now can it be
+    /// told whether its folder was moved before or after it came there.
+    async fn insist(&self, scope: Scope, path: &RemotePath, folder: i64, url: &str) {
+        let landings = &self.account.landings;
+        let is_open = || {
+            let pending = landings.pending(folder);
+            pending.iter().any(|pending| *pending.file().url == *url)
+        };
+        for seconds in TOO_EARLY {
+            if !is_open()
+                || self
+                    .wait(scope, Duration::from_secs(seconds))
+                    .await
+                    .is_err()
+            {
+                break;
+            }
+            self.confirm_now(scope, path, folder).await;
+        }
+        landings.change(folder, |known| {
+            let mut pending = known.pending.iter_mut();
+            if let Some(pending) = pending.find(|pending| *pending.file().url == *url) {
+                pending.unsure = false;
+            }
+        });
     }
 
     /// What an earlier run has not asked about.
@@ -295,6 +332,8 @@ impl Remote {
                 landing,
                 note,
                 awaited: false,
+                unsure: false,
+                hidden: false,
                 cause: None,
             });
         });
@@ -402,7 +441,10 @@ impl Remote {
                 }
                 // Elsewhere than in the root it was put by somebody's will.
                 Ok(info) if info.folder != Some(folder) => return Answer::Home,
-                Ok(info) => return self.is_way_told(path, &info).await,
+                Ok(info) => {
+                    let unsure = pending.iter().any(|pending| pending.unsure);
+                    return self.is_way_told(path, &info, unsure).await;
+                }
                 Err(error) if error.is_about_password() || error.kind() == Kind::Access => {}
                 // Calls by link may not know it yet.
                 Err(error) if error.kind() == Kind::NotFound => {
@@ -425,11 +467,14 @@ impl Remote {
     }
 
     /// A file is in its folder. Whether that is where memory has it.
-    async fn is_way_told(&self, path: &RemotePath, info: &FileInfo) -> Answer {
+    async fn is_way_told(&self, path: &RemotePath, info: &FileInfo, unsure: bool) -> Answer {
         let account = &self.account;
         let names: Vec<_> = path.segments().collect();
         let same = |stored: &str, segment: &str| self.codec.matches(stored, segment);
         match info.is_below(&names, same) {
+            // What is asked on behalf of nobody makes nothing certain that is to be
+            // removed.
+            Some(true) if !unsure => Answer::Home,
             Some(true) => {
                 for FolderAt { parent, folder } in self.unseen_on_way(path).await {
                     account.catalog.folder_found(parent, folder.id);
@@ -483,7 +528,7 @@ impl Remote {
         let (unsure, sure): (Vec<Pending>, Vec<Pending>) = pending
             .iter()
             .cloned()
-            .partition(|pending| pending.landing.unsure && !is_there);
+            .partition(|pending| pending.unsure && !is_there);
         landings.take(folder, |known| {
             sure.iter().any(|asked| asked.note == known.note)
         });
@@ -539,13 +584,22 @@ impl Remote {
         if wanted.is_empty() {
             return Ok(());
         }
-        // They do not belong where they are: one that has the name of the
-        // directory does not stand in its way either.
-        for it in &wanted {
-            account.catalog.file_removed(from, &it.file().url);
+        let wanted = match from {
+            ROOT => self.strays_in_root(scope, gone, wanted).await?,
+            _ => wanted,
+        };
+        if wanted.is_empty() {
+            return Ok(());
         }
         let scope = scope.with_priority(Priority::Upload);
-        let target = self.folder_to_write(scope, path, &mut Vec::new()).await?;
+        let mut target = self.folder_to_write(scope, path, &mut Vec::new()).await;
+        let is_blocked = |error: &Error| error.reason() == Reason::NotADirectory;
+        if from == ROOT && target.as_ref().is_err_and(is_blocked) {
+            // One of them may have the name of the directory.
+            self.hide_strays(gone, &wanted);
+            target = self.folder_to_write(scope, path, &mut Vec::new()).await;
+        }
+        let target = target?;
         let folder = target.id();
         for part in wanted.chunks(BATCH) {
             let urls: Vec<String> = part.iter().map(|it| it.file().url.to_string()).collect();
@@ -574,6 +628,46 @@ impl Remote {
         }
         account.landings.seen(folder, Instant::now());
         account.catalog.settle().await.at_path(path)
+    }
+
+    /// The files that lie in the root: others were moved elsewhere on purpose,
+    /// or removed.
+    async fn strays_in_root<'a>(
+        &self,
+        scope: Scope,
+        gone: i64,
+        pending: Vec<&'a Pending>,
+    ) -> Result<Vec<&'a Pending>> {
+        if let [_] = &*pending {
+            // That is the one that was asked about.
+            return Ok(pending);
+        }
+        let account = &self.account;
+        let root = account.catalog.folder_since(scope, ROOT, Instant::now());
+        let root = root.await?;
+        let (there, elsewhere): (Vec<_>, Vec<_>) = pending
+            .into_iter()
+            .partition(|it| it.hidden || root.content.has_file(&it.file().url));
+        // A listing may be late with those that came a moment ago.
+        let settled = |known: &Pending| {
+            let mut elsewhere = elsewhere.iter();
+            let is_young = account.catalog.is_young(gone, &known.file().url);
+            !is_young && elsewhere.any(|it| it.note == known.note)
+        };
+        account.landings.take(gone, settled);
+        Ok(there)
+    }
+
+    /// Keeps files from listings of the root until they are moved away.
+    fn hide_strays(&self, gone: i64, strays: &[&Pending]) {
+        for stray in strays {
+            self.account.catalog.file_removed(ROOT, &stray.file().url);
+        }
+        self.account.landings.change(gone, |known| {
+            for pending in &mut known.pending {
+                pending.hidden |= strays.iter().any(|stray| stray.note == pending.note);
+            }
+        });
     }
 
     /// A file is in its directory. It goes all the same if something else became

@@ -567,7 +567,6 @@ impl PutSession {
         let mut file = record(stored, expected);
         let folders: Vec<i64> = target.directory.ids().collect();
         remote.stamp(&folders, segment, &mut file).await;
-        self.made.clear();
         // 1Fichier's Whirlpool is that of the bytes that were hashed.
         remote.record(&file, sums);
         account.catalog.file_added(folder, file.clone());
@@ -575,9 +574,15 @@ impl PutSession {
         // Before anything older goes: it may be the only copy in its place.
         let scope = Scope::new(scope.priority);
         let (landed, file) = remote.confirm_landing(scope, &parent, folder, &file).await;
+        let made = std::mem::take(&mut self.made);
         let folders = match landed == folder {
             true => folders,
-            false => vec![landed],
+            false => {
+                // What was made in a directory that another program has moved.
+                drop(target);
+                remote.unmake_moved(made).await;
+                vec![landed]
+            }
         };
         match self.options.modified {
             Some(time) => account.catalog.set_modified(&file.url, time),

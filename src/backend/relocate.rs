@@ -410,6 +410,9 @@ impl Relocation {
                 }
             } else if refused && found_again < SOURCES && self.is_at_its_beginning() {
                 found_again += 1;
+                if let Some(url) = self.was_done(scope, &error).await {
+                    return Ok(url);
+                }
                 if !self.find_again(scope, &error).await? {
                     return Err(self.failed(error));
                 }
@@ -417,6 +420,25 @@ impl Relocation {
                 return Err(self.failed(error));
             }
         }
+    }
+
+    /// Whether an earlier run, which was killed, has done it: 1Fichier refuses to
+    /// do it again then, and listings may not show it yet.
+    async fn was_done(&self, scope: Scope, error: &fichier::Error) -> Option<String> {
+        let Route {
+            ref file,
+            to,
+            ref name,
+            copy,
+            ..
+        } = self.route;
+        if copy || error.kind() == Kind::NotFound {
+            return None;
+        }
+        let client = &self.remote.account.client;
+        let info = client.file_info(scope, &file.url).await.ok()?;
+        let is_there = info.folder == Some(to) && fichier::same_name(&info.file.name, name);
+        is_there.then(|| file.url.to_string())
     }
 
     /// Whether nothing was done yet.

@@ -30,7 +30,7 @@ pub(super) const SEEN_WHEN_SENT: Duration = Duration::from_secs(45);
 
 /// Seconds until a file is asked for again that is there and that calls by its
 /// link do not know yet.
-const TOO_EARLY: [u64; 3] = [1, 2, 4];
+pub(super) const TOO_EARLY: [u64; 3] = [1, 2, 4];
 
 impl RemotePath {
     /// Whether the name of the file is its content: an object of a restic

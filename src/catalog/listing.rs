@@ -387,6 +387,7 @@ impl Catalog {
             snapshot,
             doubted,
             moved,
+            shown: subjects,
         } = state.merge(id, content, began, as_of, listed, limit);
         self.store.write(Write::Listing {
             folder: id,
@@ -394,6 +395,10 @@ impl Catalog {
             as_of: as_of.time,
             at: listed.time,
         });
+        if !subjects.is_empty() {
+            let folder = id;
+            self.store.write(Write::Shown { folder, subjects });
+        }
         for folder in doubted {
             self.store.write(Write::Doubt { folder });
         }

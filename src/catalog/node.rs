@@ -59,6 +59,16 @@ impl Change {
         }
     }
 
+    /// The same in a text.
+    pub(super) fn subject_text(&self) -> String {
+        match self.subject() {
+            Subject::File(url) => format!("file {url}"),
+            Subject::FilePassword(url) => format!("file password {url}"),
+            Subject::Folder(id) => format!("folder {id}"),
+            Subject::FolderPassword(id) => format!("folder password {id}"),
+        }
+    }
+
     /// Whether a listing shows it; one that does not know a rename yet shows
     /// the old name. Then the change needs no help any more; a removal stands
     /// for its whole time, because another listing may be older.
@@ -316,6 +326,8 @@ pub(super) struct Merged {
     pub(super) doubted: Vec<i64>,
     /// Files that are not where they were, by folder and link.
     pub(super) moved: Vec<(i64, Box<str>)>,
+    /// Own changes that it is the first to show.
+    pub(super) shown: HashSet<String>,
 }
 
 impl State {
@@ -359,8 +371,14 @@ impl State {
         if node.known.is_none()
             && let Some((mut content, as_of, listed)) = remembered.content
         {
-            for change in node.changes() {
-                change.apply(&mut content);
+            // What is older has been laid over the listing before it was kept.
+            let as_of_age = clock.age(Moment::remembered(as_of));
+            let newer = node
+                .changes
+                .iter()
+                .filter(|own| own.at.elapsed() <= as_of_age);
+            for own in newer {
+                own.change.apply(&mut content);
             }
             for folder in content.folders() {
                 // What is in memory is newer.
@@ -394,8 +412,12 @@ impl State {
         node.keep_order(&mut content);
         node.forget_old_changes();
         keep_latest(&mut node.changes);
-        for own in &mut node.changes {
-            own.shown |= own.change.is_shown(&content);
+        let mut shown = HashSet::new();
+        for own in node.changes.iter_mut().filter(|own| !own.shown) {
+            own.shown = own.change.is_shown(&content);
+            if own.shown {
+                shown.insert(own.change.subject_text());
+            }
         }
         node.changes
             .retain(|own| !own.shown || own.at.elapsed() < YOUNG);
@@ -436,6 +458,7 @@ impl State {
             snapshot,
             doubted,
             moved,
+            shown,
         }
     }
 

@@ -35,7 +35,7 @@ mod unsaved;
 mod user;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -97,6 +97,11 @@ pub(super) enum Write {
     },
     Forget {
         folder: i64,
+    },
+    /// A listing has shown these changes: it counts from now on.
+    Shown {
+        folder: i64,
+        subjects: HashSet<String>,
     },
     /// The folder is in no other one.
     FolderGone {
@@ -179,6 +184,7 @@ impl Write {
             | Self::Change { folder, .. }
             | Self::Doubt { folder }
             | Self::Forget { folder }
+            | Self::Shown { folder, .. }
             | Self::FolderGone { folder }
             | Self::File { folder, .. }
             | Self::FolderMissing { parent: folder, .. }

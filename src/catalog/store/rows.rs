@@ -1,5 +1,6 @@
 //! Rows of the cache from and to what they mean.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -102,6 +103,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
             )?;
         }
         Write::Forget { folder } => forget(connection, *folder)?,
+        Write::Shown { folder, subjects } => forget_shown(connection, *folder, subjects)?,
         Write::FolderGone { folder } => {
             run("DELETE FROM folders WHERE id = ?1", &[folder])?;
         }
@@ -153,6 +155,33 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
         | Write::Intent(_)
         | Write::Done { .. }
         | Write::Identity { .. } => {}
+    }
+    Ok(())
+}
+
+/// Forgets changes that a listing has shown.
+fn forget_shown(
+    connection: &Connection,
+    folder: i64,
+    subjects: &HashSet<String>,
+) -> rusqlite::Result<()> {
+    let mut shown = Vec::new();
+    let mut statement =
+        connection.prepare_cached("SELECT rowid, change FROM changes WHERE folder = ?1")?;
+    let rows = statement.query_map([folder], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+    })?;
+    for row in rows {
+        let (id, text) = row?;
+        let change: Result<Change, _> = serde_json::from_str(&text);
+        if change.is_ok_and(|change| subjects.contains(&change.subject_text())) {
+            shown.push(id);
+        }
+    }
+    for id in shown {
+        connection
+            .prepare_cached("DELETE FROM changes WHERE rowid = ?1")?
+            .execute([id])?;
     }
     Ok(())
 }

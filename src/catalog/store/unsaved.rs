@@ -136,6 +136,7 @@ impl Unsaved {
             | Write::Change { .. }
             | Write::Doubt { .. }
             | Write::Forget { .. }
+            | Write::Shown { .. }
             | Write::FolderGone { .. }
             | Write::File { .. }
             | Write::FolderMissing { .. }

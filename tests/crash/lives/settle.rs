@@ -123,6 +123,9 @@ impl Lives {
                 .iter()
                 .map(|shared| (shared.is_listed(), shared.is_stale())),
         );
+        // A listing that lagged after a kill is remembered, too.
+        let lags = !self.weather.lag().is_zero();
+        let memory = memory.map(|(may_list, is_old)| (may_list, is_old || lags));
         let looks = self.clients().zip(&trees).zip(memory).map(
             async |((owner, tree), (may_list, is_old))| {
                 if may_list {

@@ -70,6 +70,13 @@ impl Case<'_> {
         })
     }
 
+    /// The same for directories below a path.
+    fn is_open_below(&self, path: &str) -> bool {
+        let below = self.memory.below(path, Age::Read, self.asked);
+        let mut below = below.into_iter();
+        below.any(|(entry, always)| matches!(entry, Entry::Folder(_)) && !always)
+    }
+
     pub(super) fn changes(&self) -> Changes {
         Changes::between(self.before, self.after)
     }
@@ -158,7 +165,10 @@ impl Case<'_> {
             }
             "INVALID_FIELD" => from == Some(to),
             _ => {
-                let untold = self.untold || [source, to].iter().any(|path| self.is_way_open(path));
+                let is_listing = matches!(step, Step::List { .. } | Step::Refresh { .. });
+                let untold = self.untold
+                    || [source, to].iter().any(|path| self.is_way_open(path))
+                    || is_listing && self.is_open_below(source);
                 untold && reason.starts_with("UPSTREAM_UNAVAILABLE")
             }
         };
@@ -170,7 +180,9 @@ impl Case<'_> {
             // What was removed before it failed is removed.
             return self.only_removed_below(path, &changes);
         }
-        if reason.starts_with("UPSTREAM_UNAVAILABLE") {
+        // What was made for nothing stays where 1Fichier does not show yet that it
+        // is empty.
+        if reason.starts_with("UPSTREAM_UNAVAILABLE") || self.untold {
             return self.nothing_but_directories(to, &changes);
         }
         self.nothing(&changes)
@@ -204,7 +216,10 @@ impl Case<'_> {
             }
             Step::Copy { from, to, mode } => {
                 self.content_of(from, text)?;
-                self.stored(to, text, *mode, &changes)
+                match self.copied_under_its_name(from, to, &changes) {
+                    true => self.replaced(to, *mode, None, &changes),
+                    false => self.stored(to, text, *mode, &changes),
+                }
             }
             Step::Move { from, to, .. } if from == to => {
                 self.content_of(from, text)?;

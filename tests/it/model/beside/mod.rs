@@ -264,6 +264,8 @@ impl Beside {
     }
 
     async fn happen(&mut self, event: &Event) -> Result<(), String> {
+        // Nothing happens at the very moment of something else.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         self.nothing_by_itself()?;
         match event {
             Event::Others(act) => {
@@ -281,6 +283,10 @@ impl Beside {
     async fn ask(&mut self, step: &Step) -> Result<(), String> {
         let asked = Instant::now();
         let got = reason_of(self.runner.act(step).await);
+        if got.is_err() && matches!(step, Step::Purge { .. }) {
+            // What had left before it failed still ends.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
         self.learn_listings();
         let mut after = Account::now(&self.runner);
         let mut judged = self.judge(step, &got, &after, asked);
@@ -363,7 +369,9 @@ impl Beside {
         };
         let judged = match &shown {
             Ok(shown) => {
-                let age = if self.limited { Age::Read } else { Age::Listed };
+                // The way to a directory may be taken from memory.
+                let from_memory = self.limited || !path.is_empty();
+                let age = if from_memory { Age::Read } else { Age::Listed };
                 case.listed(path, recursive, shown, age)
             }
             Err(reason) => {

@@ -90,6 +90,20 @@ impl Case<'_> {
         self.made_towards(parent(path), changes)
     }
 
+    /// Whether a copy has the name that others gave to its source just before:
+    /// they may as well have done it to the copy.
+    pub(super) fn copied_under_its_name(&self, from: &str, to: &str, changes: &Changes) -> bool {
+        let [url] = changes.new_files.as_slice() else {
+            return false;
+        };
+        let copy = &self.after.files[url];
+        let source = self.files(from, Age::Seen).may;
+        let mut source = source.iter().filter_map(|url| self.before.files.get(url));
+        from.rsplit('/').next() == to.rsplit('/').next()
+            && self.is_folder_at(copy.folder, parent(to))
+            && source.any(|source| source.name == copy.name && source.content == copy.content)
+    }
+
     pub(super) fn stored(
         &self,
         path: &str,
@@ -100,7 +114,11 @@ impl Case<'_> {
         let [url] = changes.new_files.as_slice() else {
             return fail(format!("there is not one new file: {}", self.told(changes)));
         };
-        if !self.is_file_at(url, path) || self.after.files[url].content != content {
+        let now = &self.after.files[url];
+        // A file that has the name of a directory that is gone keeps that from
+        // being made again.
+        let is_blocked = now.folder == 0 && self.may_be_blocked(parent(path));
+        if !(self.is_file_at(url, path) || is_blocked) || now.content != content {
             return fail(format!("it is elsewhere: {}", self.told(changes)));
         }
         if !changes.moved_files.is_empty() {
@@ -171,8 +189,11 @@ impl Case<'_> {
             ));
         }
         let moved = &self.after.folders[id];
+        // Others may as well have moved it after it got its new name.
+        let is_renamed =
+            parent(from) == parent(to) && moved.parent == self.before.folders[id].parent;
         if to.rsplit('/').next() != Some(moved.name.as_str())
-            || !self.is_folder_at(moved.parent, parent(to))
+            || !(is_renamed || self.is_folder_at(moved.parent, parent(to)))
         {
             return fail(format!("it is elsewhere: {}", self.told(changes)));
         }
