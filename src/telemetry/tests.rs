@@ -321,6 +321,8 @@ fn config(api_url: &str, state: &std::path::Path) -> Config {
         state_dir: Some(state.to_owned()),
         freshness: Duration::from_secs(300),
         exclusive: true,
+        state_required: true,
+        identify: false,
         clock: Clock::system(),
         spool_bytes: 1 << 30,
         uploads: UploadLimits::default(),

@@ -102,7 +102,7 @@ async fn no_face_over_http_gives_the_whole_of_damaged_content() {
         let (_, paths) = stored(&world, size, true).await;
         for path in paths {
             let range = |text: String| vec![format!("Range: bytes={text}")];
-            let other = vec![range("0-9".into()), vec!["If-Range: \"other\"".to_owned()]];
+            let other = [range("0-9".into()), vec!["If-Range: \"other\"".to_owned()]];
             for (headers, status) in [
                 (vec![], 200),
                 (range("0-".into()), 206),

@@ -241,13 +241,11 @@ async fn lives_alone_are_right_by_the_rules_for_two_programs() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "the server does not cope with all of it yet"]
 async fn lives_beside_another_program_are_right_one() {
     lives(0, beside::life).await;
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "the server does not cope with all of it yet"]
 async fn lives_beside_another_program_are_right_two() {
     lives(1, beside::life).await;
 }
