@@ -45,6 +45,7 @@ mod purge;
 mod recorded;
 mod reference;
 mod relocations;
+mod repairs;
 mod restic;
 mod secrets;
 mod security;
