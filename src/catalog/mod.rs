@@ -395,8 +395,8 @@ impl Catalog {
         seen.map(|age| age.min(state.confirmed(parent, Item::Folder(folder.id))))
     }
 
-    /// Whether a folder was moved or renamed from here to where it is, and no
-    /// listing has shown it there.
+    /// Whether a folder was moved or renamed from here to where it is lately, and
+    /// no listing has shown it there.
     pub fn was_moved(&self, parent: i64, id: i64) -> bool {
         let state = self.lock();
         let node = state.nodes.get(&parent);

@@ -219,11 +219,14 @@ impl Node {
         self.own(|change| change.folder() == Some(id))
     }
 
-    /// Whether an own change put a sub-folder here that was elsewhere before, and
-    /// no listing has shown it yet.
+    /// Whether an own change of late put a sub-folder here that was elsewhere
+    /// before, and no listing has shown it yet.
     pub(super) fn was_moved(&self, id: i64) -> bool {
         let own = self.own_folder(id);
-        own.is_some_and(|own| !own.shown && matches!(own.change, Change::FolderAdded(_)))
+        own.is_some_and(|own| {
+            let is_late = !own.shown && own.at.elapsed() < GRACE;
+            is_late && matches!(own.change, Change::FolderAdded(_))
+        })
     }
 
     fn own(&self, is_it: impl Fn(&Change) -> bool) -> Option<&Own> {
