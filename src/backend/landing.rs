@@ -437,7 +437,7 @@ impl Remote {
             let url = &last.file().url;
             match account.client.file_info(scope, url).await {
                 Ok(info) if info.folder == Some(ROOT) => {
-                    return self.ask_for_folder(scope, folder).await;
+                    return self.ask_for_folder(scope, path, folder).await;
                 }
                 // Elsewhere than in the root it was put by somebody's will.
                 Ok(info) if info.folder != Some(folder) => return Answer::Home,
@@ -539,8 +539,11 @@ impl Remote {
 
     /// A file is in the root. If its folder is still there, somebody has moved it
     /// on purpose.
-    async fn ask_for_folder(&self, scope: Scope, folder: i64) -> Answer {
+    async fn ask_for_folder(&self, scope: Scope, path: &RemotePath, folder: i64) -> Answer {
         let catalog = &self.account.catalog;
+        // Where it was is asked, too, if it is listed as empty: that must not be
+        // on disk only.
+        self.known_way(path).await;
         match catalog.folder_since(scope, folder, Instant::now()).await {
             Err(error) if error.reason() == Reason::DirectoryNotFound => Answer::Astray,
             Ok(listed) if listed.content.files().any(|file| file.order == 0) => Answer::Home,

@@ -369,6 +369,15 @@ impl State {
                 (age < GRACE).then(|| Own::new(change, at))
             })
             .collect();
+        // What is known to be gone since is not here, whatever was put on disk
+        // before: nobody knew this folder while that was found out.
+        let is_gone =
+            |change: &Change| change.folder().is_some_and(|id| self.removed.contains(&id));
+        let all = changes.len();
+        changes.retain(|own| !is_gone(&own.change));
+        if changes.len() < all {
+            node.wrong = Some(now);
+        }
         changes.append(&mut node.changes);
         node.changes = changes;
         if node.known.is_none()
@@ -382,6 +391,12 @@ impl State {
                 .filter(|own| own.at.elapsed() <= as_of_age);
             for own in newer {
                 own.change.apply(&mut content);
+            }
+            for gone in &self.removed {
+                if content.has_folder(*gone) {
+                    content.remove_folder(*gone);
+                    node.wrong = Some(now);
+                }
             }
             for folder in content.folders() {
                 // What is in memory is newer.
