@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pluton_fichier::emulator::FaultKind::{self, *};
-use pluton_fichier::emulator::{Control, Fault, UrlStability};
+use pluton_fichier::emulator::{Control, Fault, UnknownFolder, UnknownParent, UrlStability};
 use pluton_fichier::proto::*;
 use tokio::time::{Instant, timeout};
 use tonic::Status as RpcStatus;
@@ -234,6 +234,46 @@ async fn all_puts_that_wait_for_one_confirmation_tell_the_right_place() {
             assert_eq!(held(&world), home, "{context}");
             assert_eq!(unfinished(&world).await, 0, "{context}");
             world.assert_agreement(&context).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_in_the_root_come_home_whatever_becomes_of_unknown_folders() {
+    for parent in [UnknownParent::Refuse, UnknownParent::Root] {
+        for folder in [
+            UnknownFolder::NotFound,
+            UnknownFolder::Ko,
+            UnknownFolder::EmptyList,
+        ] {
+            for (gone, restart) in [("a", false), ("a", true), ("a/b", false), ("a/b", true)] {
+                let context = format!("{parent:?} {folder:?} {gone}, restart: {restart}");
+                let mut world = played(|play| {
+                    play.unknown_parent = parent;
+                    play.unknown_folder = folder;
+                })
+                .await;
+                put_sized(&world, "a/b/x", 100).await;
+                remove_tree(&world, gone);
+                put_sized(&world, "a/b/y", 200).await;
+                put_sized(&world, "a/b/z", 300).await;
+                if restart {
+                    world.restart().await;
+                }
+                world.control.reset_calls();
+                world.idle(Duration::from_secs(1_800)).await;
+                let requests = world.requests();
+                let home = [("a", 0), ("a/b", 0), ("a/b/y", 200), ("a/b/z", 300)];
+                assert_eq!(held(&world), holding(&home), "{context}{requests}");
+                assert_eq!(unfinished(&world).await, 0, "{context}");
+                let calls = world.control.calls();
+                assert_eq!(calls.floods(), 0, "{context}");
+                // What is known to be gone is not written to.
+                if folder != UnknownFolder::EmptyList {
+                    assert_eq!(calls.get("file/mv"), 1, "{context}{requests}");
+                }
+                world.assert_agreement(&context).await;
+            }
         }
     }
 }
