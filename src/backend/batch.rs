@@ -551,7 +551,6 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
         // What a call that lost its answer may have removed.
         let mut perhaps: HashSet<String> = HashSet::new();
         let (mut rounds, mut lost) = (0, 0);
-        let mut asked = false;
         while let Some(part) = parts.pop_front() {
             rounds += 1;
             let urls: Vec<String> = part.iter().map(|target| target.url.clone()).collect();
@@ -603,20 +602,8 @@ impl<T: FnMut(String, Outcome)> Work<'_, T> {
                     if self.change == Change::Remove
                         && matches!(error.kind(), Kind::Refused | Kind::NoChange) =>
                 {
-                    let first = part
-                        .first()
-                        .filter(|_| !std::mem::replace(&mut asked, true));
-                    let is_there = match first {
-                        Some(first) => self.batches.is_there(self.change.scope(), first).await,
-                        None => Err(error.clone()),
-                    };
-                    match is_there {
-                        // Another program may have stored it a moment ago, so that
-                        // calls by its link did not know it.
-                        Ok(true) => parts.push_front(part),
-                        Ok(false) => self.tell_gone(part, &perhaps, &gone),
-                        Err(error) => self.tell_all(part, &error),
-                    }
+                    self.ask_for_one(part, &perhaps, &gone, |_| error.clone())
+                        .await;
                     continue;
                 }
                 Err(error)

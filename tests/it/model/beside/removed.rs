@@ -33,7 +33,9 @@ impl Case<'_> {
                 "NOT_A_DIRECTORY" => self.may_be_blocked(parent(path)),
                 reason => {
                     let untold = self.untold || self.is_way_open(parent(path));
-                    untold && reason.starts_with("UPSTREAM_UNAVAILABLE")
+                    // 1Fichier does not know what others stored a moment ago.
+                    let is_late = self.late_links && reason.starts_with("UPSTREAM_PROTOCOL");
+                    is_late || untold && reason.starts_with("UPSTREAM_UNAVAILABLE")
                 }
             };
             if !right {
