@@ -511,7 +511,15 @@ impl Remote {
             return;
         }
         for FolderAt { parent, folder } in way {
-            catalog.folder_missing(*parent, folder.id);
+            match catalog.folder_since(scope, *parent, asked).await {
+                // What was made from here, and is not shown, is not there.
+                Ok(_) => catalog.forget_unshown(*parent, folder.id),
+                Err(error) if error.reason() == Reason::DirectoryNotFound => {}
+                Err(error) => {
+                    tracing::warn!(%path, %error, "cannot see whether another program moved a directory");
+                    return;
+                }
+            }
         }
         let is_there = match self.walk(scope, path, None).await {
             Ok(Walk::Folder(directory)) => directory.ids().any(|id| id == folder),

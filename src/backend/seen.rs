@@ -269,7 +269,11 @@ impl Remote {
         // for one by one.
         for id in directory.ids() {
             if !self.is_large(id).await {
-                self.snapshot(scope, id, Some(seen)).await?;
+                match self.snapshot(scope, id, Some(seen)).await {
+                    // Another program removed it: it is looked for again.
+                    Err(error) if error.reason() == Reason::DirectoryNotFound => break,
+                    listed => drop(listed?),
+                }
                 self.list_lately(scope, [id]).await?;
             }
         }

@@ -292,6 +292,18 @@ impl Catalog {
         self.mistrust(parent);
     }
 
+    /// A folder was made here, and is not where it was made, as 1Fichier has told:
+    /// unless a listing has shown it, it is not remembered any more.
+    pub fn forget_unshown(&self, parent: i64, id: i64) {
+        let mut state = self.lock();
+        let node = state.nodes.get(&parent);
+        let own = node.and_then(|node| node.own_folder(id));
+        if own.is_some_and(|own| !own.is_shown()) {
+            self.store.write(Write::FolderMissing { parent, id });
+            state.leave(parent, id);
+        }
+    }
+
     /// A folder was seen here that the last listing did not show.
     pub fn folder_shown(&self, parent: i64, folder: FolderRecord) {
         self.change(parent, Change::FolderAdded(folder));

@@ -142,6 +142,11 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// Whether a listing has shown it.
+    pub(super) fn is_shown(&self) -> bool {
+        self.shown
+    }
+
     fn new(change: Change, at: Instant) -> Self {
         Self {
             at,

@@ -19,7 +19,7 @@ mod memory_tests;
 use std::time::Duration;
 
 use fastrand::Rng;
-use pluton_fichier::emulator::{ListingLag, Options, UrlStability};
+use pluton_fichier::emulator::{ListingLag, Options, UnknownParent, UrlStability};
 use pluton_fichier::proto::*;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -163,6 +163,9 @@ pub(super) fn life(seed: u64) -> (Life, String) {
     let mut random = Rng::with_seed(seed ^ 0x6f74_6865_7273);
     let (mut options, text) = super::upstream(&mut random);
     let behaviour = &mut options.behaviour;
+    // A folder that is made in one that others have just removed would be made in
+    // the root, and no call tells.
+    behaviour.unknown_parent = UnknownParent::default();
     // Files are known by their links here.
     behaviour.url_stability = UrlStability::Stable;
     behaviour.listing_lag = ListingLag::Everything;
@@ -283,12 +286,14 @@ impl Beside {
     async fn ask(&mut self, step: &Step) -> Result<(), String> {
         let asked = Instant::now();
         let got = reason_of(self.runner.act(step).await);
-        if got.is_err() && matches!(step, Step::Purge { .. }) {
-            // What had left before it failed still ends.
-            tokio::time::sleep(Duration::from_secs(5)).await;
-        }
         self.learn_listings();
         let mut after = Account::now(&self.runner);
+        if got.is_err() && after != *self.memory.last() {
+            // What had left before it failed still ends, and what was made for it
+            // goes again.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            after = Account::now(&self.runner);
+        }
         let mut judged = self.judge(step, &got, &after, asked);
         if judged.as_ref().is_err_and(|wrong| wrong.may_come_right) {
             let later = if self.late_links() { KNOWN } else { LANDED };
