@@ -415,6 +415,12 @@ fn open_remotes(
     let names = trees
         .iter()
         .flat_map(|(tree, login)| Account::names(login, share(tree)));
+    // Each start of the emulator has a new account.
+    let is_emulated = matches!(config.upstream, Upstream::Emulator);
+    let shelf = match is_emulated {
+        true => Shelf::for_new_accounts(state.catalog(), names),
+        false => Shelf::new(state.catalog(), names),
+    };
     let spool = SpoolDir::new(state.spool(), config.spool_bytes);
     let settings = AccountSettings {
         catalog: catalog::Settings {
@@ -426,8 +432,8 @@ fn open_remotes(
         uploads: config.uploads.clone(),
         slots: Slots::new(config.max_transfers),
         record_hashes: config.record_hashes.clone(),
-        shelf: Shelf::new(state.catalog(), names),
-        identify: config.identify.then(|| identifying.clone()),
+        shelf,
+        identify: (config.identify && !is_emulated).then(|| identifying.clone()),
         clock: config.clock,
     };
     let mut accounts: HashMap<Tree, Arc<Account>> = HashMap::new();

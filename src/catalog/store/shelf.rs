@@ -27,6 +27,8 @@ pub struct Shelf {
     directory: PathBuf,
     /// Names that belong to what is configured.
     expected: HashSet<String>,
+    /// Nothing that lies here otherwise is of the same accounts.
+    is_for_new: bool,
     held: Mutex<HashSet<String>>,
     /// When somebody asked last who an account is.
     asked: tokio::sync::Mutex<Option<Instant>>,
@@ -36,12 +38,29 @@ impl Shelf {
     /// Those of a directory. `expected` are all names that will be opened, and
     /// are never taken for what an earlier key has left.
     pub fn new(directory: PathBuf, expected: impl IntoIterator<Item = String>) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::of(directory, expected, false))
+    }
+
+    /// The same for accounts that never were before: those of an emulator.
+    pub fn for_new_accounts(
+        directory: PathBuf,
+        expected: impl IntoIterator<Item = String>,
+    ) -> Arc<Self> {
+        Arc::new(Self::of(directory, expected, true))
+    }
+
+    fn of(
+        directory: PathBuf,
+        expected: impl IntoIterator<Item = String>,
+        is_for_new: bool,
+    ) -> Self {
+        Self {
             directory,
             expected: expected.into_iter().collect(),
+            is_for_new,
             held: Mutex::default(),
             asked: tokio::sync::Mutex::default(),
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -83,6 +102,9 @@ impl Shelf {
 
     /// The names that nothing configured has, and nobody uses.
     pub(super) fn strays(&self) -> Vec<String> {
+        if self.is_for_new {
+            return Vec::new();
+        }
         let held = self.lock();
         let mut names = self.names();
         names.retain(|name| !self.expected.contains(name) && !held.contains(name));

@@ -330,3 +330,31 @@ async fn no_time_lies_ahead_after_a_start() {
         assert!(until < now + Duration::from_secs(3_601));
     }
 }
+
+/// Each start of an emulator has a new account, under a name of its own.
+#[tokio::test]
+async fn a_new_account_is_no_earlier_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let earlier = open(dir.path());
+    earlier.write(Write::Fact {
+        name: "last_call".to_owned(),
+        value: String::new(),
+        at: SystemTime::now(),
+    });
+    drop(earlier);
+    for (is_new, expected) in [(true, 0), (false, 1)] {
+        let (directory, names) = (dir.path().to_owned(), ["y".to_owned()]);
+        let shelf = match is_new {
+            true => Shelf::for_new_accounts(directory, names),
+            false => Shelf::new(directory, names),
+        };
+        assert_eq!(shelf.strays().len(), expected, "{is_new}");
+        let store = Store::open(&shelf, options("y")).unwrap();
+        let waits = |lesson: &Lesson| matches!(lesson, Lesson::UnknownListings);
+        assert_eq!(store.lessons().iter().any(waits), !is_new, "{is_new}");
+        drop(store);
+        for name in ["y.db", "y.user"] {
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+    }
+}
