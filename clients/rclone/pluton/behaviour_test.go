@@ -303,8 +303,9 @@ func TestWhatCannotSucceedNow(t *testing.T) {
 	if _, err = refused.open(t, "").List(ctx, ""); !fserrors.IsFatalError(err) {
 		t.Errorf("a wrong key: %v", err)
 	}
-	if made := refused.calls(t).Total; made != 1 {
-		t.Errorf("%d calls with a wrong key", made)
+	// The server may ask once whose account it is.
+	if made := refused.calls(t); made.Total-made.Calls["user/info"] > 1 || made.Calls["user/info"] > 1 {
+		t.Errorf("%v calls with a wrong key", made)
 	}
 }
 

@@ -178,6 +178,10 @@ func (f *Fs) send(ctx context.Context, in io.Reader, header *storage.PutHeader, 
 	// io.EOF: the server has ended the call early, and says why.
 	answer, err := stream.CloseAndRecv()
 	if err != nil {
+		var told *failure
+		if errors.As(asFailure(err), &told) && told.reason == "REQUEST_ID_REUSED" {
+			return nil, &staleOutcome{fmt.Sprintf("%s was stored by an earlier try with another content; it is stored anew", remote)}
+		}
 		return nil, explain(err)
 	}
 	if answer.Replayed {
