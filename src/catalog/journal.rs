@@ -202,8 +202,8 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::catalog::change::Change;
     use crate::catalog::content::{FileRecord, FolderRecord};
-    use crate::catalog::node::Change;
     use crate::catalog::{Settings, Shelf, Source};
     use crate::clock::Clock;
     use crate::fichier::{ApiKey, Client, Hosts, Limits};

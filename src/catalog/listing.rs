@@ -10,9 +10,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::change::Change;
 use super::content::Content;
-use super::node::{Change, Merged};
 use super::source::{Source, may_be_cut};
+use super::state::Merged;
 use super::store::Write;
 use super::walk::{Verdict, Walk, judge, whole};
 use super::{Catalog, Snapshot, YOUNG};

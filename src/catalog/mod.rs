@@ -6,6 +6,7 @@
 //! lag behind its changes ([API §I]). All of it is also on disk, so that a
 //! warm start lists nothing; in memory are the folders used last.
 
+mod change;
 mod content;
 mod journal;
 mod listing;
@@ -14,6 +15,7 @@ mod node;
 mod order;
 mod recorded;
 mod source;
+mod state;
 mod store;
 mod walk;
 mod windows;
@@ -37,7 +39,9 @@ use crate::encoding::NameCodec;
 use crate::error::Result;
 use crate::fichier;
 use crate::sync::{Mutex, MutexGuard};
-use node::{Change, Item, Node, State};
+use change::Change;
+use node::Node;
+use state::{Item, State};
 use store::{Lesson, Store, Write};
 
 /// How long an own change stands against listings that do not show it.
@@ -298,7 +302,7 @@ impl Catalog {
         let mut state = self.lock();
         let node = state.nodes.get(&parent);
         let own = node.and_then(|node| node.own_folder(id));
-        if own.is_some_and(|own| !own.is_shown()) {
+        if own.is_some_and(|own| !own.shown) {
             self.store.write(Write::FolderMissing { parent, id });
             state.leave(parent, id);
         }

@@ -43,8 +43,8 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use super::change::Change;
 use super::content::{Content, FileRecord};
-use super::node::Change;
 use super::recorded::ContentKey;
 use crate::checksum::Checksum;
 use crate::clock::Clock;

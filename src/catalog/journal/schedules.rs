@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use shuttle::future::{block_on, spawn, yield_now};
 
 use super::*;
-use crate::catalog::node::Change;
+use crate::catalog::change::Change;
 use crate::catalog::{Settings, Shelf, Source};
 use crate::clock::Clock;
 use crate::fichier::{ApiKey, Client, Hosts, Limits};

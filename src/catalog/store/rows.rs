@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Remembered, Write};
 use crate::catalog::GRACE;
+use crate::catalog::change::Change;
 use crate::catalog::content::{Content, FileRecord, FolderRecord, Whirlpool, shared_type};
-use crate::catalog::node::Change;
 use crate::clock::{from_millis, to_millis};
 
 /// Flags have this many bits; above them stands the order of own files.
