@@ -136,6 +136,15 @@ impl State {
         self.evict(limit, id);
     }
 
+    /// Changes a folder that is in memory, and counts its entries anew.
+    fn update(&mut self, id: i64, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            let before = node.entries();
+            change(node);
+            self.entries = (self.entries + node.entries()).saturating_sub(before);
+        }
+    }
+
     /// Takes a listing that began at `began`; own changes of late overlay it.
     pub(super) fn merge(
         &mut self,
@@ -246,23 +255,18 @@ impl State {
         began: Instant,
     ) -> Vec<(i64, Box<str>)> {
         let mut moved = Vec::new();
-        let others = self.nodes.iter_mut().filter(|(other, _)| **other != id);
-        for (other, node) in others {
-            let is_here = |own: &Own| {
-                let file = own.change.file().filter(|_| !own.shown && own.at < began);
-                file.is_some_and(|file| content.has_file(&file.url))
-            };
-            let gone = node.changes.iter().filter(|own| is_here(own));
-            let gone: Vec<_> = gone
+        for (other, node) in self.nodes.iter().filter(|(other, _)| **other != id) {
+            let old = node
+                .changes
+                .iter()
+                .filter(|own| !own.shown && own.at < began);
+            let here = old
                 .filter_map(|own| own.change.file())
-                .map(|file| file.url.clone())
-                .collect();
-            for url in gone {
-                let before = node.entries();
-                node.forget_file(&url);
-                self.entries = (self.entries + node.entries()).saturating_sub(before);
-                moved.push((*other, url));
-            }
+                .filter(|file| content.has_file(&file.url));
+            moved.extend(here.map(|file| (*other, file.url.clone())));
+        }
+        for (other, url) in &moved {
+            self.file_missing(*other, url);
         }
         moved
     }
@@ -323,8 +327,7 @@ impl State {
     /// A folder is in another one than this. That it was removed from here
     /// stays known: a late listing may still show it.
     pub(super) fn leave(&mut self, parent: i64, folder: i64) {
-        if let Some(node) = self.nodes.get_mut(&parent) {
-            let before = node.entries();
+        self.update(parent, |node| {
             if let Some(known) = &mut node.known
                 && known.content.has_folder(folder)
             {
@@ -332,33 +335,26 @@ impl State {
             }
             node.changes
                 .retain(|own| own.change.folder() != Some(folder));
-            self.entries = (self.entries + node.entries()).saturating_sub(before);
-        }
+        });
     }
 
     /// 1Fichier told of a file by itself.
     pub(super) fn file_shown(&mut self, folder: i64, mut file: FileRecord) {
-        if let Some(node) = self.nodes.get_mut(&folder)
-            && let Some(known) = &mut node.known
-        {
-            let content = Arc::make_mut(&mut known.content);
-            let before = content.len();
-            if let Some(known) = content.file(&file.url) {
-                file.order = known.order;
+        self.update(folder, |node| {
+            if let Some(known) = &mut node.known {
+                let content = Arc::make_mut(&mut known.content);
+                if let Some(known) = content.file(&file.url) {
+                    file.order = known.order;
+                }
+                content.add_file(file);
             }
-            content.add_file(file);
-            self.entries += content.len() - before;
-        }
+        });
     }
 
     /// 1Fichier does not know a file that was here: no own change brings it
     /// back, and none hides it if a listing shows it.
     pub(super) fn file_missing(&mut self, folder: i64, url: &str) {
-        if let Some(node) = self.nodes.get_mut(&folder) {
-            let before = node.entries();
-            node.forget_file(url);
-            self.entries = (self.entries + node.entries()).saturating_sub(before);
-        }
+        self.update(folder, |node| node.forget_file(url));
     }
 
     /// A folder was made: it is empty.
@@ -374,18 +370,17 @@ impl State {
     }
 
     pub(super) fn change(&mut self, folder: i64, change: Change) {
-        let node = self.nodes.entry(folder).or_default();
-        let before = node.entries();
-        if let Some(known) = &mut node.known {
-            change.apply(Arc::make_mut(&mut known.content));
-        }
-        let after = node.entries();
         let added = change.folder();
-        node.changes.push(Own::new(change, Instant::now()));
-        if node.changes.len().is_multiple_of(1_000) {
-            node.forget_old_changes();
-        }
-        self.entries = (self.entries + after).saturating_sub(before);
+        self.nodes.entry(folder).or_default();
+        self.update(folder, |node| {
+            if let Some(known) = &mut node.known {
+                change.apply(Arc::make_mut(&mut known.content));
+            }
+            node.changes.push(Own::new(change, Instant::now()));
+            if node.changes.len().is_multiple_of(1_000) {
+                node.forget_old_changes();
+            }
+        });
         if let Some(added) = added {
             self.removed.remove(&added);
             if let Some(old) = self.parents.insert(added, folder)
