@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Remote;
 use super::directories::unstable;
 use super::path::RemotePath;
+use super::seen::SHOWN_LATE;
 use crate::catalog::FolderRecord;
 use crate::error::{Error, Reason, Result};
 use crate::fichier::{self, Kind, Priority, ROOT, Scope, SubFolder, Turn};
@@ -21,8 +22,6 @@ const ATTEMPTS: u32 = 3;
 /// When listings are asked again that do not show the folder where 1Fichier
 /// says that it is: they may lag ([API §I]).
 const LAG: [u64; 3] = [0, 1, 3];
-/// The same where 1Fichier refuses, and listings do not show why.
-const LAG_OF_OTHERS: [u64; 4] = [0, 1, 3, 10];
 /// The same where 1Fichier refuses to do again what may have been done by a call
 /// whose answer was lost.
 const LAG_AFTER_LOSS: Duration = Duration::from_secs(31);
@@ -437,7 +436,7 @@ impl<'a> Carrier<'a> {
         }
         let client = &self.remote.account.client;
         // What others have made may show late.
-        for pause in LAG_OF_OTHERS {
+        for pause in std::iter::once(0).chain(SHOWN_LATE) {
             tokio::time::sleep(Duration::from_secs(pause)).await;
             match client.list_sub_folders(Self::scope(), wanted.parent).await {
                 Ok(folders) => {

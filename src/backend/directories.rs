@@ -9,6 +9,7 @@ use super::in_use::Writing;
 use super::locks::{Key, operation};
 use super::path::RemotePath;
 use super::resolve::Walk;
+use super::seen::SHOWN_LATE;
 use super::twins::{Directory, FolderAt};
 use super::{AtPath, Remote};
 use crate::catalog::{FolderRecord, Touched};
@@ -17,10 +18,6 @@ use crate::fichier::{self, Kind, Priority, ROOT, Scope, Turn};
 
 /// Times that a path is looked up again because it changed meanwhile.
 pub(super) const ATTEMPTS: usize = 5;
-
-/// Seconds until a folder is looked for again that listings do not show and that
-/// 1Fichier refuses to make, perhaps because it is there: they may lag ([API §I]).
-const LAG: [u64; 3] = [1, 3, 10];
 
 /// Folders made on the way to one, the outermost first.
 pub(super) type Made = Vec<FolderAt>;
@@ -310,7 +307,7 @@ impl Remote {
         segment: &str,
     ) -> std::result::Result<Option<FolderRecord>, fichier::Error> {
         let account = &self.account;
-        for pause in LAG {
+        for pause in SHOWN_LATE {
             self.wait(scope, Duration::from_secs(pause)).await?;
             let folders = account.client.list_sub_folders(scope, parent).await?;
             let mut found = folders.into_iter();

@@ -28,6 +28,11 @@ pub(super) const SEEN: Duration = Duration::from_secs(31);
 /// for the request budget wants another look.
 pub(super) const SEEN_WHEN_SENT: Duration = Duration::from_secs(45);
 
+/// Seconds until a folder is looked for again that 1Fichier refuses to make or to
+/// move, perhaps because there is one that others have made: listings may not
+/// show it yet ([API §I]).
+pub(super) const SHOWN_LATE: [u64; 3] = [1, 3, 10];
+
 /// Seconds until a file is asked for again that is there and that calls by its
 /// link do not know yet.
 pub(super) const TOO_EARLY: [u64; 3] = [1, 2, 4];
